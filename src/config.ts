@@ -1,0 +1,167 @@
+/**
+ * Options → validated, frozen settings. Every default of the library is in this
+ * file.
+ */
+import { z } from "zod";
+import type { Clock } from "./base/clock.ts";
+import { type Log, silent } from "./base/log.ts";
+import type { Random } from "./base/random.ts";
+import { ClusterError } from "./errors.ts";
+import { systemClock, systemRandom } from "./platform/system.ts";
+import type { ObjectStore } from "./store/store.ts";
+
+const MIB = 1024 * 1024;
+const MINUTE_MS = 60_000;
+
+/** A sustained rate and a burst, of epochs. */
+export interface RequestBudget {
+  readonly perSecond: number;
+  readonly burst: number;
+}
+
+/** When the leader takes a snapshot. */
+export interface SnapshotOptions {
+  /** When the WALs since the last one exceed the larger of this, *default* 4 MiB, … */
+  readonly walBytesMin?: number | undefined;
+  /** … and this fraction of the database, *default* 0.5 … */
+  readonly databaseFraction?: number | undefined;
+  /** … or after so many epochs, *default* 300. */
+  readonly epochsMax?: number | undefined;
+  /** Never more often than this, *default* 30 000. */
+  readonly intervalMinMs?: number | undefined;
+}
+
+/** What `new LittleBigCluster` takes: `id` and `store`, and whatever is not to be the *default*. */
+export interface ClusterOptions {
+  /** Names the cluster, 1 to 200 characters; a node that joins with another id is refused. */
+  readonly id: string;
+  /** Where everything durable is. */
+  readonly store: ObjectStore;
+  /** With nothing to write, an epoch every so often. *Default* 5 000; at most half of `sessionTimeoutMs`. */
+  readonly heartbeatIntervalMs?: number | undefined;
+  /**
+   * After so long without a new epoch a standby tries to lead; a leader cut off for so long refuses
+   * writes. *Default* 20 000, at most 10 minutes.
+   */
+  readonly sessionTimeoutMs?: number | undefined;
+  /** How often a follower asks the store for the next epoch. *Default* 1 000. */
+  readonly pollIntervalMs?: number | undefined;
+  /** The same while somebody waits in `sync`. *Default* 50. */
+  readonly eagerPollIntervalMs?: number | undefined;
+  /**
+   * Epochs allowed. *Default*: 2 a second sustained with a burst of 120 on a remote store, unlimited on
+   * a local one. What exceeds it waits and shares an epoch.
+   */
+  readonly requestBudget?: RequestBudget | "unlimited" | undefined;
+  /** Pause before a failed request to the store is repeated, *default* 50; doubles up to `retryMaxMs`, *default* 5 000. */
+  readonly retryBaseMs?: number | undefined;
+  readonly retryMaxMs?: number | undefined;
+  /** Bytes that may wait for their epoch, *default* 64 MiB; beyond, `transaction` throws `overloaded`. */
+  readonly pendingBytesMax?: number | undefined;
+  /** The same for the number of transactions, *default* 10 000. */
+  readonly pendingTransactionsMax?: number | undefined;
+  /** Objects fetched at a time when joining, *default* 16 … */
+  readonly fetchParallel?: number | undefined;
+  /** … and bytes held for it, *default* 64 MiB. */
+  readonly fetchBytesMax?: number | undefined;
+  readonly snapshot?: SnapshotOptions | undefined;
+  /** How often a node reports itself to the leader. *Default* 1 000. */
+  readonly gossipIntervalMs?: number | undefined;
+  /** How long a graceful end may take: answers in flight, the last epochs. *Default* 10 000. */
+  readonly shutdownTimeoutMs?: number | undefined;
+  /** Largest request body that a node takes. *Default* 16 MiB. */
+  readonly requestBytesMax?: number | undefined;
+  /** Authenticates internal requests where the cluster has no secret of its own: a cluster of the original. At least 16 characters. */
+  readonly secret?: string | undefined;
+  /** Where events go. *Default*: nowhere. */
+  readonly log?: Log | undefined;
+  /** For simulations. */
+  readonly clock?: Clock | undefined;
+  /** For simulations. */
+  readonly random?: Random | undefined;
+}
+
+type Filled<Options> = { readonly [Name in keyof Options]-?: Exclude<Options[Name], undefined> };
+
+/** Validated options with every default filled in. */
+export interface ClusterSettings extends Omit<Filled<ClusterOptions>, "requestBudget" | "secret" | "snapshot"> {
+  readonly snapshot: Filled<SnapshotOptions>;
+  /** `undefined` where requests are free. */
+  readonly budget: RequestBudget | undefined;
+  readonly secret: string | undefined;
+}
+
+const milliseconds = (min: number, max: number) => z.number().int().min(min).max(max);
+const count = (max = Number.MAX_SAFE_INTEGER) => z.number().int().min(1).max(max);
+const isObjectWith = (names: readonly string[]) => (value: unknown) =>
+  typeof value === "object" && value !== null && names.every((name) => name in value);
+
+const snapshotShape = z.strictObject({
+  walBytesMin: z.number().int().min(0).default(4 * MIB),
+  databaseFraction: z.number().min(0).default(0.5),
+  epochsMax: count().default(300),
+  intervalMinMs: milliseconds(0, 24 * 60 * MINUTE_MS).default(30_000),
+});
+
+const clusterShape = z
+  .strictObject({
+    id: z.string().min(1, "must not be empty").max(200),
+    store: z.custom<ObjectStore>(
+      isObjectWith(["get", "head", "put", "list", "delete", "deleteMany"]),
+      "must be an object store, e.g. new FileSystemStore(directory)",
+    ),
+    heartbeatIntervalMs: milliseconds(10, 5 * MINUTE_MS).default(5000),
+    sessionTimeoutMs: milliseconds(50, 10 * MINUTE_MS).default(20_000),
+    pollIntervalMs: milliseconds(5, MINUTE_MS).default(1000),
+    eagerPollIntervalMs: milliseconds(1, MINUTE_MS).default(50),
+    requestBudget: z
+      .union([z.literal("unlimited"), z.strictObject({ perSecond: z.number().positive(), burst: z.number().min(1) })])
+      .optional(),
+    retryBaseMs: milliseconds(1, MINUTE_MS).default(50),
+    retryMaxMs: milliseconds(1, MINUTE_MS).default(5000),
+    pendingBytesMax: count().default(64 * MIB),
+    pendingTransactionsMax: count().default(10_000),
+    fetchParallel: count(256).default(16),
+    fetchBytesMax: count().default(64 * MIB),
+    snapshot: z.preprocess((value) => value ?? {}, snapshotShape),
+    gossipIntervalMs: milliseconds(10, MINUTE_MS).default(1000),
+    shutdownTimeoutMs: milliseconds(0, 10 * MINUTE_MS).default(10_000),
+    requestBytesMax: count().default(16 * MIB),
+    secret: z.string().min(16).optional(),
+    log: z.custom<Log>((value) => typeof value === "function", "must be a function").default(() => silent),
+    clock: z.custom<Clock>(isObjectWith(["monotonicMs", "wallMs", "after", "soon"]), "must be a Clock").default(systemClock),
+    random: z.custom<Random>(isObjectWith(["bytes", "fraction"]), "must be a Random").default(systemRandom),
+  })
+  .superRefine((options, context) => {
+    const relate = (path: string, message: string) => context.addIssue({ code: "custom", path: [path], message });
+    if (options.heartbeatIntervalMs * 2 > options.sessionTimeoutMs) {
+      relate("heartbeatIntervalMs", `must be at most half of sessionTimeoutMs (${options.sessionTimeoutMs}), is ${options.heartbeatIntervalMs}`);
+    }
+    if (options.retryBaseMs > options.retryMaxMs) relate("retryBaseMs", `must be at most retryMaxMs (${options.retryMaxMs})`);
+  });
+
+/** *Default* request budget on a store that charges for requests. */
+const REMOTE_BUDGET: RequestBudget = { perSecond: 2, burst: 120 };
+
+/**
+ * Checks the options of a cluster.
+ *
+ * @throws ClusterError `invalid`/`bad_configuration` that names every problem at once
+ */
+export function parseClusterOptions(options: ClusterOptions): ClusterSettings {
+  const { requestBudget, ...settings } = parseWith(clusterShape, options, "LittleBigCluster");
+  const standard = settings.store.locality === "remote" ? REMOTE_BUDGET : undefined;
+  const budget = requestBudget === "unlimited" ? undefined : (requestBudget ?? standard);
+  return Object.freeze({ ...settings, secret: settings.secret, budget });
+}
+
+/** Checks `options` against `shape`, with every problem in one error. */
+export function parseWith<Shape extends z.ZodType>(shape: Shape, options: unknown, what: string): z.output<Shape> {
+  const result = shape.safeParse(options);
+  if (result.success) return result.data;
+  const problems = result.error.issues.map((issue) => {
+    const path = issue.path.length === 0 ? "options" : issue.path.join(".");
+    return `${path}: ${issue.message}`;
+  });
+  throw new ClusterError("invalid", "bad_configuration", `the options of ${what} are wrong:\n  ${problems.join("\n  ")}`, { problems });
+}

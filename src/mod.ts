@@ -1,0 +1,55 @@
+/**
+ * littlebigcluster: a replicated SQLite in every node of a cluster, with an
+ * object store as the only dependency.
+ *
+ * @module
+ */
+export type { Cancel, Clock } from "./base/clock.ts";
+export type { Log, LogEvent, LogLevel } from "./base/log.ts";
+export type { Random } from "./base/random.ts";
+export { LittleBigCluster } from "./cluster.ts";
+export type { ClusterOptions, RequestBudget, SnapshotOptions } from "./config.ts";
+export { ClusterError, type ErrorKind, isClusterError } from "./errors.ts";
+export type { Leader } from "./format/system-rows.ts";
+export { type NodeApps, type NodeEnv, statusOf, type UserApp } from "./node/apps.ts";
+export type { JoinProgress } from "./node/bootstrap.ts";
+export type { JoinOptions } from "./node/join.ts";
+export type { Ack, DurableEpoch } from "./node/leadership.ts";
+export type { ClusterNode, LeaderRequestInit, Role, SyncLevel, WaitOptions } from "./node/node.ts";
+export type { NodeStatus } from "./node/status.ts";
+export type { Watch } from "./platform/watch.ts";
+export type { Member } from "./protocol/roster.ts";
+export type { Db, Reads } from "./sqlite/reader.ts";
+export type { Row } from "./sqlite/statement.ts";
+export type { SqlParam, SqlParams, SqlValue } from "./sqlite/values.ts";
+export type { RunResult, Transaction } from "./sqlite/writer.ts";
+export { FileSystemStore, type FileSystemStoreOptions } from "./store/file-system-store.ts";
+export { MemoryStore, type MemoryStoreOptions } from "./store/memory-store.ts";
+export {
+  MeteredStore,
+  type MeteredStoreOptions,
+  type MeterSnapshot,
+  type RequestCounts,
+  type RequestKind,
+  type RequestPrices,
+} from "./store/metered-store.ts";
+export { openStore } from "./store/open-store.ts";
+export { PrefixStore } from "./store/prefix-store.ts";
+export { RetryingStore, type RetryingStoreOptions } from "./store/retrying-store.ts";
+export type { S3Credentials, S3CredentialsProvider } from "./store/s3-credentials.ts";
+export { S3Store, type S3StoreOptions } from "./store/s3-store.ts";
+export type {
+  CallOptions,
+  GetOptions,
+  ListOptions,
+  ListPage,
+  ObjectInfo,
+  ObjectStat,
+  ObjectStore,
+  PartSource,
+  PutBody,
+  PutOptions,
+  PutOutcome,
+  StoredObject,
+} from "./store/store.ts";
+export { VERSION } from "./version.ts";

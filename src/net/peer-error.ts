@@ -1,0 +1,59 @@
+import { ClusterError, errorMessage } from "../errors.ts";
+
+/**
+ * Why a request has no answer.
+ *
+ * | reason | what happened |
+ * |---|---|
+ * | `connect` | no connection could be made |
+ * | `refused` | the peer said that it did not process the request |
+ * | `lost` | the connection ended first |
+ * | `reset` | the peer gave the request up |
+ * | `truncated` | the answer began and did not end |
+ * | `timeout` | it took longer than the caller allows |
+ */
+export type PeerFailure = "connect" | "refused" | "lost" | "reset" | "truncated" | "timeout";
+
+/** Which request failed, and how. */
+export interface FailedRequest {
+  /** The peer's URL. */
+  readonly peer: string;
+  readonly method: string;
+  readonly path: string;
+  readonly reason: PeerFailure;
+  /** False: the peer certainly did not process the request, so it is safe to repeat, anywhere. */
+  readonly sent: boolean;
+  readonly cause?: unknown;
+}
+
+/** Methods that change nothing at the peer (RFC 9110 §9.2.1), among those that the library uses. */
+const SAFE_METHODS: readonly string[] = ["GET", "HEAD"];
+
+const REASONS: Readonly<Record<PeerFailure, string>> = {
+  connect: "no connection to the peer",
+  refused: "the peer refused it unprocessed",
+  lost: "the connection was lost",
+  reset: "the peer reset it",
+  truncated: "the answer was cut short",
+  timeout: "it timed out",
+};
+
+/**
+ * The error of a request without a whole answer: `unavailable` `peer_unreachable` if it was never sent,
+ * `outcome_unknown` `peer_lost` if it was; the latter is only `unavailable` for methods that are safe to repeat.
+ */
+export function peerError(failed: FailedRequest): ClusterError {
+  const { peer, method, path, reason, sent, cause } = failed;
+  const kind = sent && !SAFE_METHODS.includes(method) ? "outcome_unknown" : "unavailable";
+  const why = cause === undefined ? "" : ` (${errorMessage(cause)})`;
+  const what = sent ? "was sent to" : "did not reach";
+  // Without the query: it may hold what does not belong into a log.
+  const target = path.split("?", 1)[0];
+  return new ClusterError(
+    kind,
+    sent ? "peer_lost" : "peer_unreachable",
+    `${method} ${target} ${what} ${peer} and has no answer: ${REASONS[reason]}${why}`,
+    { peer, method, path: target, reason, sent },
+    cause === undefined ? undefined : { cause },
+  );
+}

@@ -1,0 +1,104 @@
+import { RESPONSE_ALREADY_SENT } from "@hono/node-server/utils/response";
+import type { Log } from "../base/log.ts";
+import { errorMessage } from "../errors.ts";
+import { type ConnectionInfo, connectionInfo, type NodeBindings } from "./connection-info.ts";
+import { announcedLength, BodyTooLarge, limitBody, mayHaveBody, replaceBody } from "./request-body.ts";
+import type { ServerLimits } from "./server-limits.ts";
+import { writeResponse } from "./write-response.ts";
+
+/** Answers a request; a Hono application's `app.fetch` is one. */
+export type FetchHandler = (request: Request, info: ConnectionInfo) => Response | Promise<Response>;
+
+/** HTTP/2 counts 32 bytes of overhead a header (RFC 9113 §6.5.2, SETTINGS_MAX_HEADER_LIST_SIZE). */
+const HEADER_OVERHEAD_BYTES = 32;
+
+/** What serving a request needs. */
+export interface RequestServerOptions {
+  readonly fetch: FetchHandler;
+  readonly limits: ServerLimits;
+  readonly log: Log;
+  /** True once the connections should end with their answers. */
+  readonly isClosing: () => boolean;
+}
+
+/** Serves one request: limits, handler, answer. Never throws. */
+export class RequestServer {
+  readonly #options: RequestServerOptions;
+
+  constructor(options: RequestServerOptions) {
+    this.#options = options;
+  }
+
+  async serve(request: Request, bindings: NodeBindings): Promise<Response> {
+    const info = connectionInfo(bindings);
+    const response = this.#refusal(request, info) ?? (await this.#handle(request, info));
+    if (response.headers.has("x-hono-already-sent")) return response;
+    try {
+      await writeResponse(this.#withConnectionHeader(response, info), info.outgoing, request.method);
+    } catch (error) {
+      this.#report("http_answer_failed", request, error);
+      if (!info.outgoing.headersSent) await writeResponse(internalError(), info.outgoing, request.method);
+    }
+    return RESPONSE_ALREADY_SENT;
+  }
+
+  #refusal(request: Request, info: ConnectionInfo): Response | undefined {
+    const { bodyBytesMax, headerBytesMax } = this.#options.limits;
+    if (headerBytes(info.incoming.rawHeaders) > headerBytesMax) {
+      return Response.json({ error: `the request's headers are longer than ${headerBytesMax} bytes` }, { status: 431 });
+    }
+    if ((announcedLength(request.headers) ?? 0) > bodyBytesMax) return tooLarge(new BodyTooLarge(bodyBytesMax));
+    return undefined;
+  }
+
+  async #handle(request: Request, info: ConnectionInfo): Promise<Response> {
+    const { bodyBytesMax } = this.#options.limits;
+    let exceeded = false;
+    let limited = request;
+    // An announced length is kept to by HTTP itself; only a body without one has to be counted.
+    if (announcedLength(request.headers) === undefined && mayHaveBody(request.method) && request.body !== null) {
+      const body = limitBody(request.body, bodyBytesMax, () => {
+        exceeded = true;
+      });
+      limited = replaceBody(request, body);
+    }
+    let response: Response;
+    try {
+      response = await this.#options.fetch(limited, info);
+      if (!(response instanceof Response)) throw new TypeError("the handler returned no Response");
+    } catch (error) {
+      if (!exceeded) this.#report("http_handler_failed", request, error);
+      response = internalError();
+    }
+    if (!exceeded) return response;
+    response.body?.cancel().catch(() => {});
+    return tooLarge(new BodyTooLarge(bodyBytesMax));
+  }
+
+  #withConnectionHeader(response: Response, info: ConnectionInfo): Response {
+    if (info.protocol === "h2" || !this.#options.isClosing()) return response;
+    const headers = new Headers(response.headers);
+    headers.set("connection", "close");
+    return new Response(response.body, { status: response.status, headers });
+  }
+
+  #report(event: string, request: Request, error: unknown): void {
+    const path = new URL(request.url).pathname;
+    this.#options.log({ level: "error", event, method: request.method, path, error: errorMessage(error) });
+  }
+}
+
+function tooLarge(error: BodyTooLarge): Response {
+  return Response.json({ error: error.message }, { status: 413 });
+}
+
+/** Says nothing about the cause: its message may hold what the client must not see. */
+function internalError(): Response {
+  return Response.json({ error: "internal error" }, { status: 500 });
+}
+
+function headerBytes(rawHeaders: readonly string[]): number {
+  let bytes = 0;
+  for (const text of rawHeaders) bytes += text.length;
+  return bytes + (rawHeaders.length / 2) * HEADER_OVERHEAD_BYTES;
+}

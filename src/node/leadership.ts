@@ -1,0 +1,407 @@
+/**
+ * One leadership, from its claim to its end: drives the commit protocol with
+ * the real writer, the real store and the real clock.
+ */
+import { equalBytes } from "../base/bytes.ts";
+import { type Deferred, defer } from "../base/deferred.ts";
+import { ClusterError, errorMessage } from "../errors.ts";
+import { walKey } from "../format/keys.ts";
+import { encodeChain, encodeLeader, type Leader } from "../format/system-rows.ts";
+import type { Wal } from "../format/wal.ts";
+import { sha256Hex } from "../platform/system.ts";
+import {
+  acceptsTransactions,
+  beginCommit,
+  type CommitAction,
+  type CommitEvent,
+  type CommitSettings,
+  type CommitState,
+  stepCommit,
+} from "../protocol/commit.ts";
+import type { Replica } from "../sqlite/replica.ts";
+import { BatchLostError, type SystemRowChanges, type Transaction, type Writer } from "../sqlite/writer.ts";
+import { listLaterEpochs } from "./listing.ts";
+import { Machine, momentOf } from "./machine.ts";
+import type { NodeParts } from "./parts.ts";
+
+/** An epoch that is in the store. */
+export interface DurableEpoch {
+  readonly epoch: number;
+}
+
+/** What `transaction` gives at once. */
+export interface Ack<T> {
+  /** What the transaction function returned. */
+  readonly value: T;
+  /**
+   * Resolves when the transaction is in the store. Rejects with `fenced` or
+   * `unavailable` if it was not written, with `outcome_unknown` if that cannot
+   * be told.
+   */
+  readonly durable: Promise<DurableEpoch>;
+}
+
+/** How a leadership ended. */
+export interface LeadershipEnd {
+  /** `fenced` also for a claim that was lost. */
+  readonly reason: "fenced" | "steppedDown" | "closed";
+  /** Whether the claim ever became durable. */
+  readonly wasLeading: boolean;
+}
+
+/** Transactions that become durable together. */
+interface Batch {
+  readonly durable: Deferred<DurableEpoch>;
+  transactions: number;
+  isSubmitted: boolean;
+}
+
+interface SealedEpoch {
+  readonly epoch: number;
+  readonly wal: Wal;
+  readonly batch: Batch;
+  hash: string | undefined;
+}
+
+export interface LeadershipEvents {
+  /** An epoch is durable and readable. The first one is the claim. */
+  onDurable(epoch: number, walBytes: number): void;
+}
+
+export class Leadership {
+  /** Resolves when it is over; rejects only for an impossible state, with which the node cannot go on. */
+  readonly ended: Promise<LeadershipEnd>;
+  readonly #parts: NodeParts;
+  readonly #replica: Replica;
+  readonly #self: Leader;
+  readonly #events: LeadershipEvents;
+  readonly #settings: CommitSettings;
+  readonly #machine: Machine<CommitState, CommitEvent, CommitAction>;
+  readonly #end: Deferred<LeadershipEnd> = defer();
+  readonly #abort = new AbortController();
+  #writer: Writer | undefined;
+  #batch: Batch = newBatch();
+  #sealed: SealedEpoch | undefined;
+  #isInTransaction = false;
+  #wasLeading = false;
+  #isOver = false;
+
+  constructor(parts: NodeParts, replica: Replica, self: Leader, events: LeadershipEvents) {
+    this.#parts = parts;
+    this.#replica = replica;
+    this.#self = self;
+    this.#events = events;
+    this.ended = this.#end.promise;
+    const { heartbeatIntervalMs, sessionTimeoutMs, retryBaseMs, retryMaxMs, budget, clock, random } = parts.settings;
+    this.#settings = { heartbeatIntervalMs, sessionTimeoutMs, retryBaseMs, retryMaxMs, budget };
+    const initial = beginCommit(replica.epoch, this.#settings, momentOf(clock, random));
+    this.#machine = new Machine(initial, {
+      clock,
+      random,
+      tick: { type: "tick" },
+      step: (state, event, moment) => stepCommit(state, event, this.#settings, moment),
+      execute: (action) => this.#guarded(() => this.#execute(action)),
+    });
+  }
+
+  /** Claims the next epoch. */
+  start(): void {
+    this.#machine.dispatch({ type: "tick" });
+  }
+
+  /** True once the claim is durable, until the end. */
+  get isLeading(): boolean {
+    return this.#machine.state.leading;
+  }
+
+  /** See `ClusterNode.transaction`. */
+  transaction<T>(fn: (tx: Transaction) => T): Ack<T> {
+    this.#checkAccepts();
+    const batch = this.#batch;
+    const writer = this.#openWriter();
+    this.#isInTransaction = true;
+    let value: T;
+    try {
+      value = writer.transact(fn);
+    } catch (error) {
+      throw this.#transactionFailed(error);
+    } finally {
+      this.#isInTransaction = false;
+    }
+    batch.transactions++;
+    this.#submit(batch);
+    return { value, durable: batch.durable.promise };
+  }
+
+  /** An epoch that begins after this call. */
+  barrier(): Promise<DurableEpoch> {
+    if (!acceptsTransactions(this.#machine.state, this.#settings, this.#parts.settings.clock.monotonicMs())) this.#refuse();
+    this.#submit(this.#batch);
+    return this.#batch.durable.promise;
+  }
+
+  /** Writes what is pending and gives the leadership up; resolves when that is durable or the leadership is over. */
+  async stepDown(): Promise<void> {
+    this.#machine.dispatch({ type: "stepDown" });
+    await this.#end.promise;
+  }
+
+  /** Ends at once, with nothing more asked of the store. */
+  close(): void {
+    if (this.#isOver) return;
+    this.#finish("closed", unknownOutcome("the node was shut down before the store answered"), () => nodeClosed());
+  }
+
+  #submit(batch: Batch): void {
+    if (batch.isSubmitted) return;
+    batch.isSubmitted = true;
+    // At the end of this turn of the event loop: whoever is ready now shares the epoch.
+    this.#parts.settings.clock.soon(() => {
+      if (!this.#isOver && batch === this.#batch) this.#machine.dispatch({ type: "submitted" });
+    });
+  }
+
+  #checkAccepts(): void {
+    const { settings } = this.#parts;
+    if (this.#isInTransaction) {
+      throw new ClusterError("invalid", "nested_transaction", "transactions do not nest: use the tx that the function was given");
+    }
+    if (!acceptsTransactions(this.#machine.state, this.#settings, settings.clock.monotonicMs())) this.#refuse();
+    const { transactions } = this.#batch;
+    if (transactions >= settings.pendingTransactionsMax) {
+      throw overloaded("transactions", transactions, settings.pendingTransactionsMax);
+    }
+    const bytes = this.#writer?.pendingBytes ?? 0;
+    if (transactions > 0 && bytes >= settings.pendingBytesMax) throw overloaded("bytes", bytes, settings.pendingBytesMax);
+  }
+
+  #refuse(): never {
+    if (!this.#machine.state.leading || this.#machine.state.steppingDown) {
+      throw new ClusterError("not_leader", "not_leader", "this node does not lead", { leader: this.#replica.rows.leader });
+    }
+    throw new ClusterError(
+      "unavailable",
+      "store_silent",
+      `no epoch became durable for ${this.#settings.sessionTimeoutMs} ms: the store does not answer; transactions are refused until it does`,
+      { sessionTimeoutMs: this.#settings.sessionTimeoutMs },
+    );
+  }
+
+  #transactionFailed(error: unknown): unknown {
+    if (!(error instanceof BatchLostError)) return error;
+    const lost = new ClusterError("unavailable", "batch_lost", `${error.message}; nothing of it was written`, {}, { cause: error.cause });
+    this.#dropBatch(lost);
+    return lost;
+  }
+
+  /** Rejects the open batch and starts again from what is sealed and durable. */
+  #dropBatch(reason: ClusterError): void {
+    const dropped = this.#batch;
+    this.#batch = newBatch();
+    dropped.durable.reject(reason);
+    if (this.#sealed === undefined) this.#closeWriter();
+  }
+
+  #execute(action: CommitAction): boolean {
+    switch (action.type) {
+      case "seal":
+        return this.#seal(action.epoch, action.leader);
+      case "put":
+        this.#put(action.epoch);
+        return true;
+      case "readBack":
+        this.#readBack(action.epoch);
+        return true;
+      case "audit":
+        this.#audit(action.epoch);
+        return true;
+      case "acknowledge":
+        this.#acknowledge(action.epoch);
+        return true;
+      case "end":
+        this.#endFrom(action);
+        return false;
+    }
+  }
+
+  #seal(epoch: number, leader: "claim" | "keep" | "remove"): boolean {
+    const batch = this.#batch;
+    const { state } = this.#replica;
+    const chain = state.walHash === undefined ? null : encodeChain({ epoch: epoch - 1, wal: state.walHash, state: state.image.stateChecksum });
+    const rows: Record<string, string | number | null> = {
+      last_update: new Date(this.#parts.settings.clock.wallMs()).toISOString(),
+      chain,
+      ...(leader === "keep" ? {} : { leader: leader === "claim" ? encodeLeader(this.#self) : null }),
+    };
+    try {
+      const wal = this.#openWriter().seal(rows satisfies SystemRowChanges);
+      this.#sealed = { epoch, wal, batch, hash: undefined };
+      this.#batch = newBatch();
+      return true;
+    } catch (error) {
+      this.#parts.log({ level: "error", event: "seal_failed", epoch, reason: errorMessage(error) });
+      this.#closeWriter();
+      this.#dropBatch(
+        new ClusterError("unavailable", "seal_failed", `epoch ${epoch} could not be committed, nothing of it was written: ${errorMessage(error)}`, { epoch }, {
+          cause: error,
+        }),
+      );
+      this.#machine.dispatch({ type: "sealFailed" });
+      return false;
+    }
+  }
+
+  #put(epoch: number): void {
+    const sealed = this.#sealedAs(epoch);
+    const { store } = this.#parts;
+    store.put(walKey(epoch), sealed.wal.bytes, { ifAbsent: true, signal: this.#abort.signal }).then(
+      (outcome) => this.#machine.dispatch({ type: "putAnswered", outcome }),
+      (error: unknown) => {
+        this.#warn("put_failed", epoch, error);
+        this.#machine.dispatch({ type: "putAnswered", outcome: "failed" });
+      },
+    );
+    // While the request is on its way.
+    sealed.hash ??= sha256Hex(sealed.wal.bytes);
+  }
+
+  #readBack(epoch: number): void {
+    const { bytes } = this.#sealedAs(epoch).wal;
+    const { store, log } = this.#parts;
+    store.get(walKey(epoch), { signal: this.#abort.signal }).then(
+      (object) => {
+        const found = object === undefined ? "missing" : equalBytes(object.bytes, bytes) ? "ours" : "other";
+        log({ level: "info", event: "put_read_back", epoch, found });
+        this.#machine.dispatch({ type: "readBackAnswered", found });
+      },
+      (error: unknown) => {
+        this.#warn("read_back_failed", epoch, error);
+        this.#machine.dispatch({ type: "readBackAnswered", found: "failed" });
+      },
+    );
+  }
+
+  #audit(epoch: number): void {
+    const { log } = this.#parts;
+    this.#findLater(epoch).then(
+      (found) => {
+        if (found !== "none") log({ level: "warn", event: "audit_found_later_epochs", epoch, found });
+        this.#machine.dispatch({ type: "auditAnswered", found });
+      },
+      (error: unknown) => {
+        this.#warn("audit_failed", epoch, error);
+        this.#machine.dispatch({ type: "auditAnswered", found: "failed" });
+      },
+    );
+  }
+
+  /** Did history go on after our epoch, and if so, from ours? */
+  async #findLater(epoch: number): Promise<"none" | "successor" | "withoutUs" | "unknown" | "failed"> {
+    const sealed = this.#sealedAs(epoch);
+    const { signal } = this.#abort;
+    const later = await listLaterEpochs(this.#parts.store, epoch, signal);
+    if (later.length === 0) return "none";
+    if (later[0] !== epoch + 1) return "withoutUs";
+    const next = await this.#parts.store.get(walKey(epoch + 1), { signal });
+    if (next === undefined) return "failed"; // Trimmed in between: the next listing tells.
+    const hash = sealed.hash ?? sha256Hex(sealed.wal.bytes);
+    const answer = this.#replica.state.isSuccessor(sealed.wal, hash, next.bytes, next.key);
+    return answer === "yes" ? "successor" : answer === "no" ? "withoutUs" : "unknown";
+  }
+
+  #acknowledge(epoch: number): void {
+    const sealed = this.#sealedAs(epoch);
+    this.#replica.settle(this.#openWriter(), sealed.hash ?? sha256Hex(sealed.wal.bytes));
+    this.#sealed = undefined;
+    this.#wasLeading = true;
+    sealed.batch.durable.resolve({ epoch });
+    this.#events.onDurable(epoch, sealed.wal.bytes.length);
+  }
+
+  #endFrom(action: Extract<CommitAction, { type: "end" }>): void {
+    const epoch = this.#replica.epoch + 1;
+    if (action.deleteOurs) this.#deleteOrphan(epoch);
+    const fenced = (what: string) =>
+      new ClusterError("fenced", "fenced", `another node leads since epoch ${epoch}: ${what}`, { epoch, leader: this.#replica.rows.leader });
+    const sealedReason =
+      action.sealedEpoch === "unknown"
+        ? unknownOutcome(`another node leads, and whether epoch ${epoch} of ours was part of history cannot be told any more`)
+        : fenced("the transaction was not written");
+    const openReason = () => (action.reason === "fenced" ? fenced("the transaction was not written") : steppedDown());
+    this.#finish(action.reason, sealedReason, openReason);
+  }
+
+  #finish(reason: LeadershipEnd["reason"], sealedReason: ClusterError, openReason: () => ClusterError): void {
+    this.#isOver = true;
+    this.#machine.stop();
+    this.#abort.abort(new ClusterError("closed", "leadership_over", "the leadership is over"));
+    this.#sealed?.batch.durable.reject(sealedReason);
+    this.#sealed = undefined;
+    this.#batch.durable.reject(openReason());
+    this.#closeWriter();
+    this.#end.resolve({ reason, wasLeading: this.#wasLeading });
+  }
+
+  /** An epoch of ours that history does not know; nobody reads it, but who starts from it would be misled. */
+  #deleteOrphan(epoch: number): void {
+    const { store, log } = this.#parts;
+    store.delete(walKey(epoch)).then(
+      () => log({ level: "warn", event: "orphan_deleted", epoch }),
+      (error: unknown) => log({ level: "error", event: "orphan_not_deleted", epoch, reason: errorMessage(error) }),
+    );
+  }
+
+  #warn(event: string, epoch: number, error: unknown): void {
+    if (!this.#isOver) this.#parts.log({ level: "warn", event, epoch, reason: errorMessage(error) });
+  }
+
+  #sealedAs(epoch: number): SealedEpoch {
+    if (this.#sealed?.epoch !== epoch) throw new Error(`epoch ${epoch} is not the sealed one`);
+    return this.#sealed;
+  }
+
+  #openWriter(): Writer {
+    this.#writer ??= this.#replica.openWriter();
+    return this.#writer;
+  }
+
+  #closeWriter(): void {
+    this.#writer?.close();
+    this.#writer = undefined;
+  }
+
+  #guarded(action: () => boolean): boolean {
+    try {
+      return action();
+    } catch (error) {
+      this.#parts.log({ level: "error", event: "leadership_crashed", reason: errorMessage(error) });
+      this.#isOver = true;
+      this.#machine.stop();
+      this.#abort.abort();
+      this.#sealed?.batch.durable.reject(unknownOutcome(`the node failed: ${errorMessage(error)}`));
+      this.#batch.durable.reject(nodeClosed());
+      this.#end.reject(error);
+      return false;
+    }
+  }
+}
+
+function newBatch(): Batch {
+  return { durable: defer(), transactions: 0, isSubmitted: false };
+}
+
+function overloaded(what: string, found: number, limit: number): ClusterError {
+  return new ClusterError("overloaded", "batch_full", `${found} ${what} wait for their epoch, the limit is ${limit}: wait for an ack`, { found, limit });
+}
+
+function unknownOutcome(reason: string): ClusterError {
+  return new ClusterError("outcome_unknown", "outcome_unknown", `the transaction may or may not be written: ${reason}`);
+}
+
+function nodeClosed(): ClusterError {
+  return new ClusterError("closed", "node_closed", "the node was shut down: the transaction was not written");
+}
+
+function steppedDown(): ClusterError {
+  return new ClusterError("fenced", "stepped_down", "the node gave up the leadership: the transaction was not written");
+}

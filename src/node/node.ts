@@ -1,0 +1,381 @@
+/** A node of a cluster: its database, its part in leading, its view of the others. */
+import { defer } from "../base/deferred.ts";
+import { ClusterError, errorMessage } from "../errors.ts";
+import type { Leader } from "../format/system-rows.ts";
+import { type Watch, WatchSource } from "../platform/watch.ts";
+import type { Member } from "../protocol/roster.ts";
+import type { Db } from "../sqlite/reader.ts";
+import type { Replica } from "../sqlite/replica.ts";
+import type { Transaction } from "../sqlite/writer.ts";
+import type { ObjectStore } from "../store/store.ts";
+import type { Bootstrapped } from "./bootstrap.ts";
+import { EpochWaiters } from "./epoch-waiters.ts";
+import { Following } from "./following.ts";
+import { type Ack, type DurableEpoch, Leadership, type LeadershipEnd } from "./leadership.ts";
+import type { NodeNetwork } from "./network.ts";
+import type { NodeParts } from "./parts.ts";
+import { Snapshotter } from "./snapshotter.ts";
+import type { NodeStatus } from "./status.ts";
+
+/** What a node does now. A standby is a follower that tries to lead when nobody does. */
+export type Role = "leader" | "standby" | "follower";
+
+/** Which node this is. */
+export interface NodeIdentity {
+  readonly uuid: string;
+  readonly az: string;
+  /** `host:port` that other nodes use. */
+  readonly address: string;
+  readonly roles: readonly string[];
+  readonly startedAt: string;
+  /** True if it joined as leader. */
+  readonly candidate: boolean;
+}
+
+/** How fresh `sync` makes the node. */
+export type SyncLevel =
+  /** This epoch or a later one: read your writes, with the epoch that an ack gave. */
+  | { readonly atLeast: number }
+  /** Everything that was durable anywhere when `sync` was called. */
+  | "linearizable";
+
+/** Limits of a call that waits. */
+export interface WaitOptions {
+  /** Rejects with `unavailable` after so long. */
+  readonly timeoutMs?: number | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** *Default* limit of `sync`. */
+export const SYNC_TIMEOUT_MS = 10_000;
+
+/** The parts of a node that `join` made for it. */
+export interface NodeComponents {
+  readonly parts: NodeParts;
+  readonly replica: Replica;
+  readonly identity: NodeIdentity;
+  readonly network: NodeNetwork;
+  readonly bootstrapped: Bootstrapped;
+}
+
+/** A node that joined a cluster. Made by `LittleBigCluster.joinAsLeader` and `joinAsFollower`. */
+export class ClusterNode {
+  readonly uuid: string;
+  readonly az: string;
+  /** `host:port` where other nodes reach this one. */
+  readonly address: string;
+  readonly roles: readonly string[];
+  /** Reads the durable image of the epoch that this node has reached: synchronous, local. */
+  readonly db: Db;
+  /** The cluster's object store, for data of the application's own. Keys below `.lbc/` are the library's. */
+  readonly store: ObjectStore;
+  readonly #components: NodeComponents;
+  readonly #snapshotter: Snapshotter;
+  readonly #waiters = new EpochWaiters();
+  readonly #following: Following;
+  readonly #leader: WatchSource<Leader | undefined>;
+  readonly #members: WatchSource<readonly Member[]>;
+  readonly #epoch: WatchSource<number>;
+  readonly #role: WatchSource<Role>;
+  #leadership: Leadership | undefined;
+  #trouble: unknown;
+  #failure: unknown;
+  #isClosed = false;
+  #shutdown: Promise<void> | undefined;
+
+  /** Nodes are made by joining. */
+  constructor(components: NodeComponents) {
+    this.#components = components;
+    const { parts, replica, identity, bootstrapped } = components;
+    this.uuid = identity.uuid;
+    this.az = identity.az;
+    this.address = identity.address;
+    this.roles = identity.roles;
+    this.db = replica.db;
+    this.store = parts.store;
+    this.#snapshotter = new Snapshotter(parts, replica);
+    this.#seedSnapshotter(bootstrapped);
+    const closed = () => this.#closedError();
+    this.#leader = new WatchSource<Leader | undefined>(replica.rows.leader, closed);
+    this.#members = new WatchSource<readonly Member[]>([], closed);
+    this.#epoch = new WatchSource(replica.epoch, closed);
+    this.#role = new WatchSource<Role>(identity.candidate ? "standby" : "follower", closed);
+    this.#following = new Following(parts, replica, identity.candidate, bootstrapped.newestAgeMs, {
+      onApplied: (epoch, walBytes) => this.#onEpoch(epoch, walBytes),
+      onBootstrapped: (again) => this.#onBootstrapped(again),
+      onClaim: () => this.#claim(),
+      onTrouble: (reason) => {
+        this.#trouble = reason;
+      },
+    });
+  }
+
+  /** Who leads, as of the epoch that this node has reached; `undefined` after a graceful step-down. */
+  get leader(): Watch<Leader | undefined> {
+    return this.#leader;
+  }
+
+  /** Who is in the cluster, this node included. */
+  get members(): Watch<readonly Member[]> {
+    return this.#members;
+  }
+
+  /** The epoch that `db` shows. */
+  get epoch(): Watch<number> {
+    return this.#epoch;
+  }
+
+  /** What this node does. Losing the leadership is an event, not an end: the node goes on as a standby. */
+  get role(): Watch<Role> {
+    return this.#role;
+  }
+
+  /** Sends requests to whoever leads. */
+  get leaderClient(): { fetch(path: string, init?: LeaderRequestInit): Promise<Response> } {
+    return this.#components.network.leaderClient;
+  }
+
+  /**
+   * Runs `fn` as one transaction on the leader: synchronously, all or nothing,
+   * seeing the writes of those before it. It becomes durable with the epoch
+   * that it shares with its neighbours; until `ack.durable` resolves nobody
+   * else sees it.
+   *
+   * @throws what `fn` throws; ClusterError `not_leader`, `unavailable`, `overloaded`, `invalid` for what
+   *   transactions may not do
+   */
+  transaction<T>(fn: (tx: Transaction) => T): Ack<T> {
+    this.#checkOpen();
+    return this.#expectLeadership().transaction(fn);
+  }
+
+  /** Resolves when this node leads. */
+  async waitForLeadership(options: WaitOptions = {}): Promise<void> {
+    this.#checkOpen();
+    if (!this.#components.identity.candidate) {
+      throw new ClusterError("invalid", "not_a_candidate", "the node joined as follower, it never leads: use joinAsLeader");
+    }
+    await this.#withLimit("waitForLeadership", options, undefined, async (signal) => {
+      while (this.#role.current !== "leader") await this.#role.changed({ signal });
+    });
+  }
+
+  /** Writes what is pending, gives up the leadership, and goes on as a standby that lets others lead first. */
+  async stepDown(): Promise<void> {
+    this.#checkOpen();
+    await this.#expectLeadership().stepDown();
+  }
+
+  /**
+   * Waits until `db` is as fresh as asked for.
+   *
+   * @throws ClusterError `unavailable`/`sync_timeout` after `timeoutMs`, *default* 10 s
+   */
+  async sync(level: SyncLevel, options: WaitOptions = {}): Promise<DurableEpoch> {
+    this.#checkOpen();
+    const timeoutMs = options.timeoutMs ?? SYNC_TIMEOUT_MS;
+    const what = level === "linearizable" ? "sync(linearizable)" : `sync(atLeast ${level.atLeast})`;
+    await this.#withLimit(what, options, timeoutMs, async (signal) => {
+      const epoch = level === "linearizable" ? (await this.barrier(signal)).epoch : level.atLeast;
+      if (!Number.isSafeInteger(epoch)) throw new ClusterError("invalid", "bad_epoch", `not an epoch: ${String(epoch)}`);
+      if (this.#epoch.current >= epoch) return;
+      this.#following.want(epoch, this.#components.parts.settings.clock.monotonicMs() + timeoutMs);
+      await this.#waiters.wait(epoch, signal);
+    });
+    return { epoch: this.#epoch.current };
+  }
+
+  /** An epoch that begins after this call, of whoever leads: what was acknowledged before is in it. */
+  barrier(signal?: AbortSignal): Promise<DurableEpoch> {
+    if (this.#leadership?.isLeading) return this.#leadership.barrier();
+    return this.#components.network.askBarrier(signal);
+  }
+
+  /** What the node knows, as `/.lbc/status` shows it. */
+  status(): NodeStatus {
+    const { replica, identity, parts } = this.#components;
+    const { image } = replica.state;
+    return {
+      cluster_id: parts.settings.id,
+      this: { uuid: this.uuid, az: this.az, address: this.address },
+      roles: this.roles,
+      role: this.#role.current,
+      is_leader: this.#role.current === "leader",
+      leader: this.#leader.current ?? null,
+      members: this.#members.current,
+      replica: {
+        epoch: replica.epoch,
+        last_update: replica.rows.lastUpdate ?? null,
+        snapshot_epoch: this.#snapshotter.snapshotEpoch,
+        trouble: this.#trouble === undefined ? null : errorMessage(this.#trouble),
+      },
+      db: { pages: image.pageCount, size: image.byteLength, pins: image.pinCount },
+      store: { url: parts.store.url, ...parts.meter.snapshot() },
+      started_at: identity.startedAt,
+    };
+  }
+
+  /**
+   * Leaves: writes what is pending, gives up the leadership, lets answers in
+   * flight finish, says goodbye. Takes at most `shutdownTimeoutMs`; safe twice.
+   */
+  shutdown(): Promise<void> {
+    this.#shutdown ??= this.#close();
+    return this.#shutdown;
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.shutdown();
+  }
+
+  /** Called once by `join`, when everything else is in place. */
+  begin(): void {
+    this.#components.network.begin(this, { onMembers: (members) => this.#members.set(members) });
+    this.#following.start();
+  }
+
+  async #close(): Promise<void> {
+    const { parts, network, replica } = this.#components;
+    const { clock, shutdownTimeoutMs } = parts.settings;
+    const timeUp = defer<void>();
+    const cancel = clock.after(shutdownTimeoutMs, () => timeUp.resolve());
+    // Whoever is answering a request may still wait for its epoch: answers first, then the last epoch.
+    await Promise.race([network.close(shutdownTimeoutMs), timeUp.promise]);
+    this.#following.close();
+    const leadership = this.#leadership;
+    if (leadership?.isLeading) await Promise.race([leadership.stepDown(), timeUp.promise]).catch(() => {});
+    leadership?.close();
+    await this.#snapshotter.follow();
+    cancel();
+    this.#isClosed = true;
+    const reason = this.#closedError();
+    this.#waiters.close(reason);
+    for (const watch of [this.#leader, this.#members, this.#epoch, this.#role]) watch.close();
+    replica.close();
+    parts.log({ level: "info", event: "node_closed", uuid: this.uuid });
+  }
+
+  #claim(): void {
+    const { parts, replica, identity } = this.#components;
+    const { uuid, az, address } = identity;
+    parts.log({ level: "info", event: "claiming", epoch: replica.epoch + 1 });
+    const leadership = new Leadership(parts, replica, { uuid, az, address }, {
+      onDurable: (epoch, walBytes) => {
+        this.#onEpoch(epoch, walBytes);
+        if (this.#role.current !== "leader" && leadership.isLeading) this.#onLeading();
+      },
+    });
+    this.#leadership = leadership;
+    leadership.ended.then(
+      (end) => this.#onLeadershipEnded(end),
+      (error: unknown) => this.#fail(error),
+    );
+    leadership.start();
+  }
+
+  #onLeading(): void {
+    this.#components.parts.log({ level: "info", event: "leading", epoch: this.#epoch.current });
+    this.#snapshotter.lead();
+    this.#role.set("leader");
+    this.#components.network.leaderChanged(undefined);
+  }
+
+  #onLeadershipEnded(end: LeadershipEnd): void {
+    this.#leadership = undefined;
+    const { parts, replica } = this.#components;
+    if (end.wasLeading) parts.log({ level: "warn", event: "leadership_ended", epoch: replica.epoch, reason: end.reason });
+    void this.#snapshotter.follow();
+    if (this.#role.current === "leader") this.#role.set("standby");
+    this.#following.leadershipEnded(end.reason === "steppedDown");
+  }
+
+  #onEpoch(epoch: number, walBytes: number): void {
+    this.#snapshotter.applied(epoch, walBytes);
+    this.#changed();
+  }
+
+  #onBootstrapped(again: Bootstrapped): void {
+    this.#seedSnapshotter(again);
+    this.#changed();
+  }
+
+  /** The replica moved: tells everyone who watches or waits. */
+  #changed(): void {
+    const { replica, network } = this.#components;
+    const previous = this.#leader.current;
+    const next = replica.rows.leader;
+    this.#epoch.set(replica.epoch);
+    if (previous?.uuid !== next?.uuid || previous?.address !== next?.address) {
+      this.#leader.set(next);
+      network.leaderChanged(previous);
+    }
+    this.#waiters.reached(replica.epoch);
+  }
+
+  #seedSnapshotter({ baseEpoch, applied }: Bootstrapped): void {
+    this.#snapshotter.rebased(baseEpoch);
+    for (const { epoch, walBytes } of applied) this.#snapshotter.applied(epoch, walBytes);
+  }
+
+  #expectLeadership(): Leadership {
+    if (this.#leadership !== undefined) return this.#leadership;
+    throw new ClusterError("not_leader", "not_leader", "this node does not lead", { leader: this.#leader.current ?? null });
+  }
+
+  #checkOpen(): void {
+    if (this.#failure !== undefined || this.#isClosed) throw this.#closedError();
+  }
+
+  /** An impossible state: better no node than a wrong one. */
+  #fail(error: unknown): void {
+    this.#failure = error;
+    this.#components.parts.log({ level: "error", event: "node_failed", reason: errorMessage(error) });
+    void this.shutdown();
+  }
+
+  #closedError(): ClusterError {
+    if (this.#failure === undefined) return new ClusterError("closed", "node_closed", "the node was shut down");
+    return new ClusterError("closed", "node_failed", `the node stopped: ${errorMessage(this.#failure)}`, {}, { cause: this.#failure });
+  }
+
+  async #withLimit(
+    what: string,
+    options: WaitOptions,
+    timeoutMs: number | undefined,
+    action: (signal: AbortSignal) => Promise<void>,
+  ): Promise<void> {
+    const limit = options.timeoutMs ?? timeoutMs;
+    const abort = new AbortController();
+    const onAbort = () => abort.abort(options.signal?.reason);
+    options.signal?.throwIfAborted();
+    options.signal?.addEventListener("abort", onAbort, { once: true });
+    const timeUp = () =>
+      abort.abort(new ClusterError("unavailable", "sync_timeout", `${what}: not within ${limit} ms; the node is at epoch ${this.#epoch.current}`, { epoch: this.#epoch.current, timeoutMs: limit }));
+    const cancel = limit === undefined ? () => {} : this.#components.parts.settings.clock.after(limit, timeUp);
+    try {
+      await raceAbort(action(abort.signal), abort.signal);
+    } finally {
+      cancel();
+      options.signal?.removeEventListener("abort", onAbort);
+    }
+  }
+}
+
+/** Options of a request to the leader: those of `fetch`, and what it may take. */
+export interface LeaderRequestInit extends RequestInit {
+  /** Waiting for a leader and for its answer; *default* 10 s. */
+  readonly timeoutMs?: number;
+  /** True if the request may be sent again though it may have taken effect. *Default*: GET, HEAD, PUT, DELETE and OPTIONS may. */
+  readonly idempotent?: boolean;
+}
+
+async function raceAbort(action: Promise<void>, signal: AbortSignal): Promise<void> {
+  const aborted = defer<never>();
+  const onAbort = () => aborted.reject(signal.reason);
+  signal.addEventListener("abort", onAbort, { once: true });
+  try {
+    await Promise.race([action, aborted.promise]);
+  } finally {
+    signal.removeEventListener("abort", onAbort);
+  }
+}

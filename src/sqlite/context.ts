@@ -1,0 +1,28 @@
+/** Makes the SQLite instance of one node. */
+import type { Clock } from "../base/clock.ts";
+import type { Random } from "../base/random.ts";
+import { Connection, type SqliteContext } from "./connection.ts";
+import { MemoryFile } from "./files.ts";
+import { LAYOUT_PROBE, probeLayout, ValueCodec } from "./values.ts";
+import { Vfs } from "./vfs.ts";
+import { Sqlite } from "./wasm.ts";
+
+const SQLITE_ROW = 100;
+const PROBE_PATH = "/probe";
+
+/** A WASM instance with our VFS, ready for connections. */
+export async function createSqlite(clock: Clock, random: Random): Promise<SqliteContext> {
+  const sqlite = await Sqlite.create();
+  const vfs = new Vfs(sqlite, clock, random, () => new MemoryFile());
+  const slow: SqliteContext = { sqlite, vfs, codec: new ValueCodec(sqlite, undefined) };
+  vfs.set(PROBE_PATH, { exists: () => true, open: () => new MemoryFile() });
+  const connection = new Connection(slow, PROBE_PATH, "read");
+  try {
+    const { pointer } = connection.prepare(LAYOUT_PROBE);
+    const isRow = sqlite.exports.sqlite3_step(pointer) === SQLITE_ROW;
+    return { ...slow, codec: new ValueCodec(sqlite, isRow ? probeLayout(sqlite, pointer) : undefined) };
+  } finally {
+    connection.close();
+    vfs.delete(PROBE_PATH);
+  }
+}

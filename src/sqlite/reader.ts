@@ -1,0 +1,204 @@
+/**
+ * Reading the durable image with SQL.
+ *
+ * A reader keeps its read transaction open from one query to the next, which
+ * spares SQLite the locking and checking of a new one (most of the cost of a
+ * small query). Whoever moves the image calls `release` first; the next query
+ * then begins on the new version.
+ */
+import { ClusterError } from "../errors.ts";
+import { Connection, type SqliteContext } from "./connection.ts";
+import { type PinnedSource, ReaderFile } from "./files.ts";
+import { whyNotInReader } from "./rules.ts";
+import type { Row, Statement } from "./statement.ts";
+import type { SqlParams, SqlValue } from "./values.ts";
+
+/** Readers of rows that are consumed one by one, and snapshots held, at one time. */
+export const OPEN_READERS_MAX = 64;
+
+/** Reads with SQL. All methods are synchronous. Errors of SQLite are `ClusterError`s with SQLite's code. */
+export interface Reads {
+  /** All rows, as objects. */
+  query<T = Row>(sql: string, params?: SqlParams): T[];
+  /** The first row, as an object, or `undefined`. */
+  get<T = Row>(sql: string, params?: SqlParams): T | undefined;
+  /** All rows, as arrays in the order of the columns. */
+  values<T extends readonly SqlValue[] = SqlValue[]>(sql: string, params?: SqlParams): T[];
+  /** Rows as objects one by one, all of one state of the database. */
+  iterate<T = Row>(sql: string, params?: SqlParams): IterableIterator<T>;
+}
+
+/** `node.db`: reads of the durable image of the epoch that the node has reached (DESIGN §7). */
+export interface Db extends Reads {
+  /**
+   * Several reads on one image, whatever is applied meanwhile. `fn` may be
+   * async; the image's old pages are kept until it ends.
+   */
+  snapshot<T>(fn: (reads: Reads) => T): T;
+}
+
+/** One connection on one version at a time. */
+export class ReaderConnection implements Reads {
+  readonly #connection: Connection;
+  readonly #begin: Statement;
+  readonly #commit: Statement;
+  #inTransaction = false;
+
+  constructor(context: SqliteContext, path: string, pinSource: () => PinnedSource) {
+    context.vfs.set(path, { exists: () => true, open: () => new ReaderFile(pinSource) });
+    this.#connection = new Connection(context, path, "read");
+    this.#begin = this.#connection.own(this.#connection.prepare("BEGIN"));
+    this.#commit = this.#connection.own(this.#connection.prepare("COMMIT"));
+    this.#connection.authorize(whyNotInReader);
+  }
+
+  query<T = Row>(sql: string, params?: SqlParams): T[] {
+    return this.#statement(sql).all(params) as T[];
+  }
+
+  get<T = Row>(sql: string, params?: SqlParams): T | undefined {
+    return this.#statement(sql).first(params) as T | undefined;
+  }
+
+  values<T extends readonly SqlValue[] = SqlValue[]>(sql: string, params?: SqlParams): T[] {
+    return this.#statement(sql).allValues(params) as unknown as T[];
+  }
+
+  iterate<T = Row>(sql: string, params?: SqlParams): IterableIterator<T> {
+    return this.#statement(sql).iterate(params) as IterableIterator<T>;
+  }
+
+  /** Lets go of the version that it reads. */
+  release(): void {
+    if (!this.#inTransaction) return;
+    this.#connection.rulesApply = false;
+    this.#commit.run(undefined);
+    this.#inTransaction = false;
+  }
+
+  close(): void {
+    this.#connection.close();
+  }
+
+  #statement(sql: string): Statement {
+    if (!this.#inTransaction) {
+      this.#begin.run(undefined);
+      this.#inTransaction = true;
+      this.#connection.rulesApply = true;
+    }
+    const statement = this.#connection.prepare(sql);
+    if (!statement.readOnly) {
+      throw new ClusterError("invalid", "read_only", "db only reads: write with node.transaction(fn)", { sql });
+    }
+    return statement;
+  }
+}
+
+/** The readers of one image: a main one for queries, others for what stays open. */
+export class ReaderPool implements Db {
+  readonly #context: SqliteContext;
+  readonly #pinSource: () => PinnedSource;
+  readonly #main: ReaderConnection;
+  readonly #idle: ReaderConnection[] = [];
+  readonly #path: string;
+  #made = 0;
+  #lent = 0;
+  #closed = false;
+
+  /** @param path of the files in the VFS; differs between pools */
+  constructor(context: SqliteContext, path: string, pinSource: () => PinnedSource) {
+    this.#context = context;
+    this.#path = path;
+    this.#pinSource = pinSource;
+    this.#main = this.#make();
+  }
+
+  query<T = Row>(sql: string, params?: SqlParams): T[] {
+    return this.#open().query<T>(sql, params);
+  }
+
+  get<T = Row>(sql: string, params?: SqlParams): T | undefined {
+    return this.#open().get<T>(sql, params);
+  }
+
+  values<T extends readonly SqlValue[] = SqlValue[]>(sql: string, params?: SqlParams): T[] {
+    return this.#open().values<T>(sql, params);
+  }
+
+  *iterate<T = Row>(sql: string, params?: SqlParams): IterableIterator<T> {
+    const reader = this.#borrow();
+    try {
+      yield* reader.iterate<T>(sql, params);
+    } finally {
+      this.#giveBack(reader);
+    }
+  }
+
+  snapshot<T>(fn: (reads: Reads) => T): T {
+    const reader = this.#borrow();
+    let pending = false;
+    try {
+      // The first read decides which version a transaction sees: make it now.
+      reader.get("SELECT 1 FROM sqlite_schema LIMIT 1");
+      const result = fn(reader);
+      if (isThenable(result)) {
+        pending = true;
+        const settled = Promise.resolve(result).finally(() => this.#giveBack(reader));
+        return settled as T;
+      }
+      return result;
+    } finally {
+      if (!pending) this.#giveBack(reader);
+    }
+  }
+
+  /** Must be called before the image changes. */
+  release(): void {
+    this.#main.release();
+  }
+
+  /** Closes the readers; those lent are closed when they come back. Safe twice. */
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#main.close();
+    for (const reader of this.#idle.splice(0)) reader.close();
+  }
+
+  #open(): ReaderConnection {
+    if (this.#closed) throw new ClusterError("closed", "node_closed", "the node was shut down: its database can no longer be read");
+    return this.#main;
+  }
+
+  #borrow(): ReaderConnection {
+    this.#open();
+    if (this.#lent >= OPEN_READERS_MAX) {
+      throw new ClusterError("overloaded", "too_many_readers", `${OPEN_READERS_MAX} iterations and snapshots are open: end some first`, {
+        limit: OPEN_READERS_MAX,
+      });
+    }
+    const reader = this.#idle.pop() ?? this.#make();
+    this.#lent++;
+    return reader;
+  }
+
+  #giveBack(reader: ReaderConnection): void {
+    this.#lent--;
+    if (this.#closed) {
+      reader.close();
+      return;
+    }
+    reader.release();
+    this.#idle.push(reader);
+  }
+
+  #make(): ReaderConnection {
+    this.#made++;
+    return new ReaderConnection(this.#context, `${this.#path}-${this.#made}`, this.#pinSource);
+  }
+}
+
+/** True for promises and what behaves like one. */
+export function isThenable(value: unknown): value is PromiseLike<unknown> {
+  return typeof value === "object" && value !== null && "then" in value && typeof value.then === "function";
+}

@@ -1,0 +1,199 @@
+/**
+ * A database at an epoch, and how it moves to the next one: look first, apply
+ * only what is proven (DESIGN P7).
+ */
+import { ClusterError } from "../errors.ts";
+import { decodeSystemRows, SYSTEM_TABLE, type SystemRows } from "../format/system-rows.ts";
+import { framePageOffset, PAGE_BYTES, parseWal, type Wal } from "../format/wal.ts";
+import { sha256Hex } from "../platform/system.ts";
+import { Connection, type SqliteContext } from "./connection.ts";
+import { ReaderFile } from "./files.ts";
+import { DurableImage, type PageSource, WalLayer } from "./image.ts";
+import type { SqlValue } from "./values.ts";
+
+/** An epoch that was verified against a state and can be applied to it. */
+export interface VerifiedEpoch {
+  readonly epoch: number;
+  readonly wal: Wal;
+  /** SHA-256 of the WAL object. */
+  readonly walHash: string;
+  readonly rows: SystemRows;
+}
+
+/** Reads the system table of any page source, applied or not. */
+export class SystemReader {
+  readonly #connection: Connection;
+  #source: PageSource = new DurableImage();
+  #looks = 0;
+
+  constructor(context: SqliteContext) {
+    const pinSource = () => ({ source: this.#source, version: this.#looks, release: () => {} });
+    context.vfs.set("/system", { exists: () => true, open: () => new ReaderFile(pinSource) });
+    this.#connection = new Connection(context, "/system", "read");
+  }
+
+  /**
+   * The decoded system table.
+   *
+   * @param what names the source in errors
+   */
+  read(source: PageSource, what: string): SystemRows {
+    this.#source = source;
+    this.#looks++;
+    let rows: SqlValue[][];
+    try {
+      rows = this.#connection.prepare(`SELECT key, value FROM ${SYSTEM_TABLE}`).allValues(undefined);
+    } catch (error) {
+      throw new ClusterError(
+        "corrupt",
+        "system_table_unreadable",
+        `${what}: the system table ${SYSTEM_TABLE} cannot be read: is this the database of a cluster?`,
+        { object: what, where: SYSTEM_TABLE },
+        { cause: error },
+      );
+    }
+    return decodeSystemRows(new Map(rows.map(([key, value]) => [String(key), value])), what);
+  }
+
+  close(): void {
+    this.#connection.close();
+  }
+}
+
+/** An image, its epoch, and what is known of how it came about. */
+export class ReplicaState {
+  readonly image: DurableImage;
+  readonly #system: SystemReader;
+  #epoch: number;
+  #rows: SystemRows | undefined;
+  #walHash: string | undefined;
+
+  private constructor(system: SystemReader, image: DurableImage, epoch: number, rows: SystemRows | undefined) {
+    this.#system = system;
+    this.image = image;
+    this.#epoch = epoch;
+    this.#rows = rows;
+  }
+
+  /** Before epoch 0: nothing. */
+  static empty(system: SystemReader): ReplicaState {
+    return new ReplicaState(system, new DurableImage(), -1, undefined);
+  }
+
+  /** The state that a snapshot holds; its bytes are proven by the next epoch. */
+  static fromSnapshot(system: SystemReader, image: DurableImage, epoch: number, what: string): ReplicaState {
+    return new ReplicaState(system, image, epoch, system.read(image, what));
+  }
+
+  get epoch(): number {
+    return this.#epoch;
+  }
+
+  /** The system table at the epoch. */
+  get rows(): SystemRows {
+    if (this.#rows === undefined) throw new Error("there is no epoch yet");
+    return this.#rows;
+  }
+
+  /** SHA-256 of the epoch's WAL object; `undefined` if this node has not seen it. */
+  get walHash(): string | undefined {
+    return this.#walHash;
+  }
+
+  /**
+   * Verifies the WAL of the next epoch against this state, changing nothing.
+   *
+   * @param what names the object in errors
+   * @throws ClusterError `corrupt`: code `wal_corrupt` if the object itself is damaged, `diverged` if it
+   *   builds on another state than ours; `invalid`: `wrong_cluster`, `unknown_format`
+   */
+  verify(bytes: Uint8Array, what: string): VerifiedEpoch {
+    const wal = parseWal(bytes, what);
+    const rows = this.#system.read(new WalLayer(this.image, wal), what);
+    if (this.#rows !== undefined) {
+      if (rows.clusterId !== this.#rows.clusterId) {
+        throw new ClusterError("invalid", "wrong_cluster", `${what} belongs to cluster ${rows.clusterId}, not ${this.#rows.clusterId}`, {
+          object: what,
+          expected: this.#rows.clusterId,
+          found: rows.clusterId,
+        });
+      }
+      this.#verifyChain(rows, this.#rows, what);
+    }
+    return { epoch: this.#epoch + 1, wal, walHash: sha256Hex(wal.bytes), rows };
+  }
+
+  /** Applies what `verify` gave for this very state. Readers must have been released. */
+  apply(verified: VerifiedEpoch): void {
+    this.#expectNext(verified.epoch);
+    this.image.apply(verified.wal);
+    this.#advance(verified);
+  }
+
+  /** An epoch of this node's own writer is durable, and its pages are in the image already. */
+  settled(verified: VerifiedEpoch): void {
+    this.#expectNext(verified.epoch);
+    this.#advance(verified);
+  }
+
+  /** Whether `next`, read as the epoch after `own`, says that it builds on `own`, which is not applied. */
+  isSuccessor(own: Wal, ownHash: string, next: Uint8Array, what: string): "yes" | "no" | "untold" {
+    const rows = this.#system.read(new WalLayer(new WalLayer(this.image, own), parseWal(next, what)), what);
+    if (rows.chain?.epoch !== this.#epoch + 1) return "untold";
+    return rows.chain.wal === ownHash ? "yes" : "no";
+  }
+
+  /** Takes the WAL object of the epoch itself, which a snapshot does not hold: its hash, if its pages are ours. */
+  adoptWal(bytes: Uint8Array, what: string): void {
+    const wal = parseWal(bytes, what);
+    for (let frame = 0; frame < wal.frameCount; frame++) {
+      const pageNumber = wal.pageNumbers[frame] as number;
+      const isLast = wal.pageNumbers.lastIndexOf(pageNumber) === frame;
+      if (!isLast || pageNumber > wal.pageCount) continue;
+      if (!isSamePage(wal, frame, this.image.page(pageNumber))) this.#refuse(what, `page ${pageNumber}`, "the snapshot's bytes", "other bytes");
+    }
+    if (wal.pageCount !== this.image.pageCount) this.#refuse(what, "pages", String(this.image.pageCount), String(wal.pageCount));
+    this.#walHash = sha256Hex(wal.bytes);
+  }
+
+  #expectNext(epoch: number): void {
+    if (epoch !== this.#epoch + 1) throw new Error(`epoch ${epoch} does not follow ${this.#epoch}`);
+  }
+
+  #advance(verified: VerifiedEpoch): void {
+    this.#epoch = verified.epoch;
+    this.#rows = verified.rows;
+    this.#walHash = verified.walHash;
+  }
+
+  /** A leader that does not write the chain leaves the row of an earlier one: then there is nothing to check. */
+  #verifyChain(rows: SystemRows, before: SystemRows, what: string): void {
+    const { chain } = rows;
+    if (chain === undefined || (chain.epoch === before.chain?.epoch && chain.wal === before.chain.wal)) return;
+    if (chain.epoch !== this.#epoch) this.#refuse(what, "epoch before it", String(this.#epoch), String(chain.epoch));
+    if (this.#walHash !== undefined && chain.wal !== this.#walHash) {
+      this.#refuse(what, `SHA-256 of epoch ${this.#epoch}'s WAL`, this.#walHash, chain.wal);
+    }
+    if (chain.state !== this.image.stateChecksum) {
+      this.#refuse(what, `state checksum of epoch ${this.#epoch}`, this.image.stateChecksum, chain.state);
+    }
+  }
+
+  #refuse(object: string, where: string, expected: string, found: string): never {
+    throw new ClusterError(
+      "corrupt",
+      "diverged",
+      `${object} does not continue the database at epoch ${this.#epoch} and was not applied: ${where}: here ${expected}, there ${found}`,
+      { object, where, expected, found, epoch: this.#epoch },
+    );
+  }
+}
+
+function isSamePage(wal: Wal, frame: number, page: Uint8Array): boolean {
+  const { bytes } = wal;
+  const start = framePageOffset(frame);
+  for (let i = 0; i < PAGE_BYTES; i++) {
+    if (bytes[start + i] !== page[i]) return false;
+  }
+  return true;
+}

@@ -1,0 +1,134 @@
+import { LIST_LIMIT_MAX } from "./call-checks.ts";
+import type {
+  CallOptions,
+  GetOptions,
+  ListOptions,
+  ListPage,
+  ObjectStat,
+  ObjectStore,
+  PutBody,
+  PutOptions,
+  PutOutcome,
+  StoredObject,
+} from "./store.ts";
+
+/** What kinds of requests are counted; `deleteMany` counts as `delete`. */
+export type RequestKind = "get" | "head" | "put" | "list" | "delete";
+
+/** Prices in US dollars for a million requests. */
+export type RequestPrices = Readonly<Record<RequestKind, number>>;
+
+/** What was counted of one kind. */
+export interface RequestCounts {
+  /** Requests that were begun. */
+  readonly requests: number;
+  /** Of these, those that failed or were aborted. */
+  readonly errors: number;
+  /** Bytes of objects received. */
+  readonly bytesIn: number;
+  /** Bytes of objects sent, also by requests that failed. */
+  readonly bytesOut: number;
+}
+
+/** Everything counted so far, as plain data. */
+export interface MeterSnapshot extends Readonly<Record<RequestKind, RequestCounts>> {
+  readonly total: RequestCounts;
+  readonly estimatedUsd: number;
+}
+
+/** Settings of a {@link MeteredStore}. */
+export interface MeteredStoreOptions {
+  /** *Default* {@link S3_STANDARD_PRICES}. */
+  readonly prices?: RequestPrices | undefined;
+  /** How many requests a `put` takes; *default* 1. With an `S3Store`, give its `requestsOfPut`. */
+  readonly requestsOfPut?: ((body: PutBody) => number) | undefined;
+}
+
+/** S3 standard storage in us-east-1. Traffic and storage are not in it. */
+export const S3_STANDARD_PRICES: RequestPrices = { get: 0.4, head: 0.4, put: 5, list: 5, delete: 0 };
+
+const KINDS: readonly RequestKind[] = ["get", "head", "put", "list", "delete"];
+
+type MutableCounts = { -readonly [name in keyof RequestCounts]: number };
+
+/** Counts requests, errors and bytes on their way to another store. Put it inside a `RetryingStore` to count repetitions. */
+export class MeteredStore implements ObjectStore {
+  readonly locality: "local" | "remote";
+  readonly url: string;
+  readonly #store: ObjectStore;
+  readonly #prices: RequestPrices;
+  readonly #requestsOfPut: (body: PutBody) => number;
+  readonly #counts: Record<RequestKind, MutableCounts> = {
+    get: zeroCounts(),
+    head: zeroCounts(),
+    put: zeroCounts(),
+    list: zeroCounts(),
+    delete: zeroCounts(),
+  };
+
+  constructor(store: ObjectStore, options: MeteredStoreOptions = {}) {
+    this.#store = store;
+    this.locality = store.locality;
+    this.url = store.url;
+    this.#prices = { ...(options.prices ?? S3_STANDARD_PRICES) };
+    this.#requestsOfPut = options.requestsOfPut ?? (() => 1);
+  }
+
+  /** The counts of this moment. */
+  snapshot(): MeterSnapshot {
+    const total = zeroCounts();
+    let estimatedUsd = 0;
+    for (const kind of KINDS) {
+      const counts = this.#counts[kind];
+      total.requests += counts.requests;
+      total.errors += counts.errors;
+      total.bytesIn += counts.bytesIn;
+      total.bytesOut += counts.bytesOut;
+      estimatedUsd += (counts.requests * this.#prices[kind]) / 1_000_000;
+    }
+    return { ...structuredClone(this.#counts), total, estimatedUsd };
+  }
+
+  async get(key: string, options: GetOptions = {}): Promise<StoredObject | undefined> {
+    const object = await this.#count("get", 1, () => this.#store.get(key, options));
+    this.#counts.get.bytesIn += object?.bytes.length ?? 0;
+    return object;
+  }
+
+  async head(key: string, options: CallOptions = {}): Promise<ObjectStat | undefined> {
+    return await this.#count("head", 1, () => this.#store.head(key, options));
+  }
+
+  async put(key: string, body: PutBody, options: PutOptions = {}): Promise<PutOutcome> {
+    this.#counts.put.bytesOut += body.byteLength;
+    return await this.#count("put", this.#requestsOfPut(body), () => this.#store.put(key, body, options));
+  }
+
+  async list(prefix: string, options: ListOptions = {}): Promise<ListPage> {
+    return await this.#count("list", 1, () => this.#store.list(prefix, options));
+  }
+
+  async delete(key: string, options: CallOptions = {}): Promise<void> {
+    await this.#count("delete", 1, () => this.#store.delete(key, options));
+  }
+
+  async deleteMany(keys: readonly string[], options: CallOptions = {}): Promise<void> {
+    const requests = Math.ceil(keys.length / LIST_LIMIT_MAX);
+    await this.#count("delete", requests, () => this.#store.deleteMany(keys, options));
+  }
+
+  async #count<T>(kind: RequestKind, requests: number, call: () => Promise<T>): Promise<T> {
+    const counts = this.#counts[kind];
+    counts.requests += requests;
+    try {
+      return await call();
+    } catch (error) {
+      counts.errors++;
+      throw error;
+    }
+  }
+}
+
+function zeroCounts(): MutableCounts {
+  return { requests: 0, errors: 0, bytesIn: 0, bytesOut: 0 };
+}

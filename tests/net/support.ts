@@ -1,0 +1,84 @@
+import { type ChildProcess, spawn } from "node:child_process";
+import process from "node:process";
+import { createInterface } from "node:readline";
+import { setTimeout as sleep } from "node:timers/promises";
+import { fileURLToPath } from "node:url";
+
+export type RuntimeName = "node" | "deno" | "bun";
+export const RUNTIMES: readonly RuntimeName[] = ["node", "deno", "bun"];
+
+/** A child that has not said what it should by then is killed. */
+const CHILD_TIMEOUT_MS = 30_000;
+const ROOT = fileURLToPath(new URL("../../", import.meta.url));
+
+/** What runs these tests. */
+export function currentRuntime(): RuntimeName {
+  if ("Deno" in globalThis) return "deno";
+  return "Bun" in globalThis ? "bun" : "node";
+}
+
+function commandOf(runtime: RuntimeName, script: string): readonly [string, ...string[]] {
+  const path = fileURLToPath(new URL(`fixtures/${script}`, import.meta.url));
+  if (runtime === "deno") return [`${ROOT}node_modules/.bin/deno`, "run", "-A", "--no-check", path];
+  if (runtime === "bun") return [`${ROOT}node_modules/.bin/bun`, path];
+  return [currentRuntime() === "node" ? process.execPath : "node", "--import", "tsx", path];
+}
+
+/** A fixture that runs in a process of its own. */
+export class Child {
+  readonly process: ChildProcess;
+  readonly exited: Promise<{ code: number | null; signal: string | null }>;
+  readonly #lines: AsyncIterator<string>;
+  #stderr = "";
+
+  constructor(runtime: RuntimeName, script: string, args: readonly (string | number)[] = []) {
+    const [command, ...rest] = commandOf(runtime, script);
+    this.process = spawn(command, [...rest, ...args.map(String)], { cwd: ROOT, stdio: ["ignore", "pipe", "pipe"] });
+    const { stderr, stdout } = this.process;
+    if (stdout === null || stderr === null) throw new Error("the child has no pipes");
+    stderr.on("data", (chunk) => {
+      this.#stderr += chunk;
+    });
+    this.#lines = createInterface({ input: stdout })[Symbol.asyncIterator]();
+    this.exited = new Promise((resolve) => {
+      this.process.once("exit", (code, signal) => resolve({ code, signal }));
+    });
+    const timer = setTimeout(() => this.kill(), CHILD_TIMEOUT_MS);
+    void this.exited.then(() => clearTimeout(timer));
+  }
+
+  get stderr(): string {
+    return this.#stderr;
+  }
+
+  /** The next line of its output, parsed. */
+  async line<T>(): Promise<T> {
+    const { done, value } = await this.#lines.next();
+    if (done) throw new Error(`the child ended without saying anything: ${this.#stderr}`);
+    return JSON.parse(value) as T;
+  }
+
+  /** kill -9, and waits for the end. */
+  async kill(): Promise<void> {
+    this.process.kill("SIGKILL");
+    await this.exited;
+  }
+}
+
+/** Waits until `condition` holds; fails after a generous while. */
+export async function until(condition: () => boolean, what: string): Promise<void> {
+  for (let tries = 0; tries < 1_000; tries++) {
+    if (condition()) return;
+    await sleep(10);
+  }
+  throw new Error(`it never happened: ${what}`);
+}
+
+/** A promise with its handles. */
+export function deferred<T = void>(): { promise: Promise<T>; resolve: (value: T) => void } {
+  let resolve!: (value: T) => void;
+  const promise = new Promise<T>((settle) => {
+    resolve = settle;
+  });
+  return { promise, resolve };
+}
