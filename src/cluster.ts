@@ -1,6 +1,6 @@
 import { type ClusterOptions, type ClusterSettings, parseClusterOptions } from "./config.ts";
 import { isClusterError } from "./errors.ts";
-import { initialize } from "./node/init.ts";
+import { hasEpochs, initialize } from "./node/init.ts";
 import { type JoinOptions, join, nodeParts } from "./node/join.ts";
 import type { ClusterNode } from "./node/node.ts";
 
@@ -35,6 +35,11 @@ export class LittleBigCluster {
    */
   async init(options: { readonly signal?: AbortSignal | undefined } = {}): Promise<void> {
     await initialize(nodeParts(this.#settings), options.signal);
+  }
+
+  /** Whether there is a cluster, of whatever id: one LIST. */
+  isInitialized(options: { readonly signal?: AbortSignal | undefined } = {}): Promise<boolean> {
+    return hasEpochs(this.#settings.store, options.signal);
   }
 
   /** Makes the cluster unless it is there; of any number of nodes that do so at once, one does. Gives true for that one. */

@@ -97,7 +97,11 @@ const isObjectWith = (names: readonly string[]) => (value: unknown) =>
   typeof value === "object" && value !== null && names.every((name) => name in value);
 
 const snapshotShape = z.strictObject({
-  walBytesMin: z.number().int().min(0).default(4 * MIB),
+  walBytesMin: z
+    .number()
+    .int()
+    .min(0)
+    .default(4 * MIB),
   databaseFraction: z.number().min(0).default(0.5),
   epochsMax: count().default(300),
   intervalMinMs: milliseconds(0, 24 * 60 * MINUTE_MS).default(30_000),
@@ -129,15 +133,21 @@ const clusterShape = z
     requestBytesMax: count().default(16 * MIB),
     secret: z.string().min(16).optional(),
     log: z.custom<Log>((value) => typeof value === "function", "must be a function").default(() => silent),
-    clock: z.custom<Clock>(isObjectWith(["monotonicMs", "wallMs", "after", "soon"]), "must be a Clock").default(systemClock),
+    clock: z
+      .custom<Clock>(isObjectWith(["monotonicMs", "wallMs", "after", "soon"]), "must be a Clock")
+      .default(systemClock),
     random: z.custom<Random>(isObjectWith(["bytes", "fraction"]), "must be a Random").default(systemRandom),
   })
   .superRefine((options, context) => {
     const relate = (path: string, message: string) => context.addIssue({ code: "custom", path: [path], message });
     if (options.heartbeatIntervalMs * 2 > options.sessionTimeoutMs) {
-      relate("heartbeatIntervalMs", `must be at most half of sessionTimeoutMs (${options.sessionTimeoutMs}), is ${options.heartbeatIntervalMs}`);
+      relate(
+        "heartbeatIntervalMs",
+        `must be at most half of sessionTimeoutMs (${options.sessionTimeoutMs}), is ${options.heartbeatIntervalMs}`,
+      );
     }
-    if (options.retryBaseMs > options.retryMaxMs) relate("retryBaseMs", `must be at most retryMaxMs (${options.retryMaxMs})`);
+    if (options.retryBaseMs > options.retryMaxMs)
+      relate("retryBaseMs", `must be at most retryMaxMs (${options.retryMaxMs})`);
   });
 
 /** *Default* request budget on a store that charges for requests. */
@@ -163,5 +173,10 @@ export function parseWith<Shape extends z.ZodType>(shape: Shape, options: unknow
     const path = issue.path.length === 0 ? "options" : issue.path.join(".");
     return `${path}: ${issue.message}`;
   });
-  throw new ClusterError("invalid", "bad_configuration", `the options of ${what} are wrong:\n  ${problems.join("\n  ")}`, { problems });
+  throw new ClusterError(
+    "invalid",
+    "bad_configuration",
+    `the options of ${what} are wrong:\n  ${problems.join("\n  ")}`,
+    { problems },
+  );
 }

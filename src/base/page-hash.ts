@@ -42,7 +42,11 @@ export function hashPage(words: Uint32Array, start: number, wordCount: number, p
   }
   out.low = avalanche((rotate(a, 1) + rotate(b, 7) + rotate(c, 12) + rotate(d, 18) + wordCount) | 0);
   out.high = avalanche(
-    (Math.imul(a ^ PRIME_3, PRIME_5) + Math.imul(rotate(b, 11), PRIME_3) + Math.imul(rotate(c, 17), PRIME_4) + Math.imul(rotate(d, 23), PRIME_1)) | 0,
+    (Math.imul(a ^ PRIME_3, PRIME_5) +
+      Math.imul(rotate(b, 11), PRIME_3) +
+      Math.imul(rotate(c, 17), PRIME_4) +
+      Math.imul(rotate(d, 23), PRIME_1)) |
+      0,
   );
 }
 

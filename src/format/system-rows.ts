@@ -104,7 +104,8 @@ function decodeObject<T>(
     refuse(what, key, "JSON", "other text");
   }
   if (value === null) return undefined;
-  if (typeof value !== "object" || !accepts(value as Record<string, unknown>)) refuse(what, key, `a ${key} object`, "another shape");
+  if (typeof value !== "object" || !accepts(value as Record<string, unknown>))
+    refuse(what, key, `a ${key} object`, "another shape");
   return value as T;
 }
 
@@ -114,7 +115,9 @@ function isLeader(value: Record<string, unknown>): value is Leader & Record<stri
 
 function isChain(value: Record<string, unknown>): value is Chain & Record<string, unknown> {
   return (
-    Number.isSafeInteger(value["epoch"]) && /^[0-9a-f]{64}$/.test(String(value["wal"])) && /^[0-9a-f]{16}$/.test(String(value["state"]))
+    Number.isSafeInteger(value["epoch"]) &&
+    /^[0-9a-f]{64}$/.test(String(value["wal"])) &&
+    /^[0-9a-f]{16}$/.test(String(value["state"]))
   );
 }
 

@@ -71,7 +71,8 @@ export function parseWal(bytes: Uint8Array, what: string): Wal {
   const view = new DataView(aligned.buffer, aligned.byteOffset, aligned.length);
 
   const magic = view.getUint32(0);
-  if (magic !== MAGIC_LITTLE_ENDIAN && magic !== MAGIC_BIG_ENDIAN) refuse(what, "magic", "377f0682", magic.toString(16));
+  if (magic !== MAGIC_LITTLE_ENDIAN && magic !== MAGIC_BIG_ENDIAN)
+    refuse(what, "magic", "377f0682", magic.toString(16));
   const version = view.getUint32(4);
   if (version !== VERSION) refuse(what, "version", VERSION, version);
   const pageBytes = view.getUint32(8);
@@ -94,7 +95,12 @@ export function parseWal(bytes: Uint8Array, what: string): Wal {
     pageNumbers[frame] = pageNumber;
     for (const salt of [0, 4]) {
       if (view.getUint32(offset + 8 + salt) !== view.getUint32(16 + salt)) {
-        refuse(what, `${where}, salt`, view.getUint32(16 + salt).toString(16), view.getUint32(offset + 8 + salt).toString(16));
+        refuse(
+          what,
+          `${where}, salt`,
+          view.getUint32(16 + salt).toString(16),
+          view.getUint32(offset + 8 + salt).toString(16),
+        );
       }
     }
     sum.add(words, offset / 4, 2);
@@ -136,7 +142,8 @@ export function encodeWal(pages: readonly WalPage[], pageCount: number, salts: r
   sum.add(words, 0, 6);
   sum.write(view, 24);
   for (const [frame, page] of pages.entries()) {
-    if (page.bytes.length !== PAGE_BYTES) throw new RangeError(`page ${page.pageNumber} has ${page.bytes.length} bytes`);
+    if (page.bytes.length !== PAGE_BYTES)
+      throw new RangeError(`page ${page.pageNumber} has ${page.bytes.length} bytes`);
     const word = WAL_HEADER_BYTES / 4 + frame * FRAME_WORDS;
     view.setUint32(word * 4, page.pageNumber);
     view.setUint32(word * 4 + 4, frame === pages.length - 1 ? pageCount : 0);

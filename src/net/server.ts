@@ -1,3 +1,4 @@
+import { lookup } from "node:dns/promises";
 import { createServer as createHttp1Server, type Server as Http1Server } from "node:http";
 import {
   createServer as createHttp2Server,
@@ -6,7 +7,7 @@ import {
   type Http2Server,
   type ServerHttp2Session,
 } from "node:http2";
-import { type AddressInfo, createServer, type Server, type Socket } from "node:net";
+import { type AddressInfo, createServer, isIP, type Server, type Socket } from "node:net";
 import type { TLSSocket } from "node:tls";
 import { getRequestListener } from "@hono/node-server";
 import type { Clock } from "../base/clock.ts";
@@ -109,10 +110,16 @@ class DualServer implements Listener {
 
   async begin(): Promise<void> {
     const { host, port } = this;
-    await new Promise<void>((resolve, reject) => {
-      this.#front.once("error", (error: unknown) => reject(listenError(error, { host, port })));
-      this.#front.listen(port, host, () => resolve());
-    });
+    try {
+      // Asked for apart: what Bun 1.4.5 throws for an unknown name has no code.
+      const address = isIP(host) ? host : (await lookup(host)).address;
+      await new Promise<void>((resolve, reject) => {
+        this.#front.once("error", reject);
+        this.#front.listen(port, address, () => resolve());
+      });
+    } catch (error) {
+      throw listenError(error, { host, port });
+    }
     // From now on an error concerns one connection that could not be accepted.
     this.#front.on("error", () => {});
     this.port = (this.#front.address() as AddressInfo).port;

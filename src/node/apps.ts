@@ -105,7 +105,11 @@ export function roleNames(apps: NodeApps): readonly string[] {
   const names = Object.keys(apps.roles ?? {}).sort();
   const bad = names.find((name) => !/^[\w.-]{1,64}$/.test(name));
   if (bad !== undefined) {
-    throw new ClusterError("invalid", "bad_role", `role ${JSON.stringify(bad)}: a role's name is 1 to 64 letters, digits, dots, dashes, underscores`);
+    throw new ClusterError(
+      "invalid",
+      "bad_role",
+      `role ${JSON.stringify(bad)}: a role's name is 1 to 64 letters, digits, dots, dashes, underscores`,
+    );
   }
   return names;
 }

@@ -60,7 +60,8 @@ export async function bootstrap(parts: BootstrapParts): Promise<Bootstrapped> {
     try {
       return await bootstrapOnce(parts);
     } catch (error) {
-      if (!(error instanceof ObjectGone) || attempt === ATTEMPTS_MAX) throw error instanceof ObjectGone ? error.toClusterError() : error;
+      if (!(error instanceof ObjectGone) || attempt === ATTEMPTS_MAX)
+        throw error instanceof ObjectGone ? error.toClusterError() : error;
       parts.log({ level: "info", event: "join_restarted", attempt, reason: error.message });
     }
   }
@@ -94,13 +95,21 @@ async function bootstrapOnce(parts: BootstrapParts): Promise<Bootstrapped> {
     } catch (error) {
       if (!isClusterError(error) || error.kind !== "corrupt") throw error;
       firstError ??= error;
-      parts.log({ level: "error", event: "join_base_refused", base: plan.base.epoch, reason: errorMessage(error), details: error.details });
+      parts.log({
+        level: "error",
+        event: "join_base_refused",
+        base: plan.base.epoch,
+        reason: errorMessage(error),
+        details: error.details,
+      });
     }
   }
   throw firstError;
 }
 
-async function findPlans(parts: BootstrapParts): Promise<{ plans: readonly BootstrapPlan[]; sizes: ReadonlyMap<string, number> }> {
+async function findPlans(
+  parts: BootstrapParts,
+): Promise<{ plans: readonly BootstrapPlan[]; sizes: ReadonlyMap<string, number> }> {
   const { store, signal } = parts;
   const hinted = await readMarker(store, signal);
   // The hint may be stale or damaged: then the whole listing is the truth.
@@ -108,21 +117,31 @@ async function findPlans(parts: BootstrapParts): Promise<{ plans: readonly Boots
   for (const start of starts) {
     const objects = await listObjects(store, start, signal);
     const choice = chooseBootstrap(objects);
-    if (choice.type === "plans" && (start === undefined || choice.plans[0]?.isProven)) return { plans: choice.plans, sizes: sizesOf(objects) };
+    if (choice.type === "plans" && (start === undefined || choice.plans[0]?.isProven))
+      return { plans: choice.plans, sizes: sizesOf(objects) };
     if (start !== undefined) continue;
     if (choice.type === "plans") return { plans: choice.plans, sizes: sizesOf(objects) };
     if (choice.type === "noBase") throw new ObjectGone(walKey(choice.firstEpoch - 1));
   }
-  throw new ClusterError("invalid", "not_initialized", `there is no cluster at ${store.url}: initialize it first, with cluster.init()`, {
-    store: store.url,
-  });
+  throw new ClusterError(
+    "invalid",
+    "not_initialized",
+    `there is no cluster at ${store.url}: initialize it first, with cluster.init()`,
+    {
+      store: store.url,
+    },
+  );
 }
 
 function sizesOf(objects: readonly ListedObject[]): ReadonlyMap<string, number> {
   return new Map(objects.map(({ kind, epoch, size }) => [kind === "wal" ? walKey(epoch) : snapshotKey(epoch), size]));
 }
 
-async function follow(plan: BootstrapPlan, sizes: ReadonlyMap<string, number>, parts: BootstrapParts): Promise<Bootstrapped> {
+async function follow(
+  plan: BootstrapPlan,
+  sizes: ReadonlyMap<string, number>,
+  parts: BootstrapParts,
+): Promise<Bootstrapped> {
   const { store, system, signal } = parts;
   const { base, headEpoch } = plan;
   const epochs = Array.from({ length: headEpoch - base.epoch }, (_, index) => base.epoch + 1 + index);
@@ -133,7 +152,10 @@ async function follow(plan: BootstrapPlan, sizes: ReadonlyMap<string, number>, p
   const applied: { epoch: number; walBytes: number }[] = [];
   let newest: StoredObject | undefined;
   const apply = (object: StoredObject) => {
-    const verified = base.kind === "snapshot" && state.epoch === base.epoch ? verifyFirst(state, object) : state.verify(object.bytes, object.key);
+    const verified =
+      base.kind === "snapshot" && state.epoch === base.epoch
+        ? verifyFirst(state, object)
+        : state.verify(object.bytes, object.key);
     state.apply(verified);
     applied.push({ epoch: verified.epoch, walBytes: object.size });
     newest = object;
@@ -152,7 +174,12 @@ async function follow(plan: BootstrapPlan, sizes: ReadonlyMap<string, number>, p
     next = await store.get(walKey(state.epoch + 1), { signal });
   }
   newest ??= await adoptOwnWal(state, parts);
-  return { state, newestAgeMs: newest === undefined ? 0 : newest.nowMs - newest.lastModifiedMs, baseEpoch: base.epoch, applied };
+  return {
+    state,
+    newestAgeMs: newest === undefined ? 0 : newest.nowMs - newest.lastModifiedMs,
+    baseEpoch: base.epoch,
+    applied,
+  };
 }
 
 /** The first epoch after a snapshot proves it: if they do not fit, it is the snapshot that is not what it should be. */
@@ -167,10 +194,18 @@ function verifyFirst(state: ReplicaState, object: StoredObject): VerifiedEpoch {
 }
 
 /** A snapshot that is the newest thing there is: its own epoch's WAL proves the pages that changed last. */
-async function adoptOwnWal(state: ReplicaState, { store, signal, log }: BootstrapParts): Promise<StoredObject | undefined> {
+async function adoptOwnWal(
+  state: ReplicaState,
+  { store, signal, log }: BootstrapParts,
+): Promise<StoredObject | undefined> {
   const own = await store.get(walKey(state.epoch), { signal });
   if (own === undefined) {
-    log({ level: "warn", event: "snapshot_unproven", epoch: state.epoch, reason: "neither its epoch nor the next is in the store" });
+    log({
+      level: "warn",
+      event: "snapshot_unproven",
+      epoch: state.epoch,
+      reason: "neither its epoch nor the next is in the store",
+    });
     return undefined;
   }
   state.adoptWal(own.bytes, own.key);
@@ -189,14 +224,25 @@ async function readSnapshot(epoch: number, progress: Progress, parts: BootstrapP
   checkSnapshotHeader(first, key);
   progress.expect(first.size);
   progress.reached(epoch, first.bytes.length);
-  const offsets = Array.from({ length: Math.ceil(first.size / PART_BYTES) - 1 }, (_, index) => (index + 1) * PART_BYTES);
+  const offsets = Array.from(
+    { length: Math.ceil(first.size / PART_BYTES) - 1 },
+    (_, index) => (index + 1) * PART_BYTES,
+  );
   const pieces = [first.bytes];
-  for await (const { result } of prefetch(offsets, readPart, () => PART_BYTES, PARTS_PARALLEL, PARTS_PARALLEL * PART_BYTES)) {
+  for await (const { result } of prefetch(
+    offsets,
+    readPart,
+    () => PART_BYTES,
+    PARTS_PARALLEL,
+    PARTS_PARALLEL * PART_BYTES,
+  )) {
     pieces.push(result.bytes);
     progress.reached(epoch, result.bytes.length);
   }
   const chunks = pieces.flatMap((piece) =>
-    Array.from({ length: Math.ceil(piece.length / CHUNK_BYTES) }, (_, index) => piece.subarray(index * CHUNK_BYTES, (index + 1) * CHUNK_BYTES)),
+    Array.from({ length: Math.ceil(piece.length / CHUNK_BYTES) }, (_, index) =>
+      piece.subarray(index * CHUNK_BYTES, (index + 1) * CHUNK_BYTES),
+    ),
   );
   const found = pieces.reduce((sum, piece) => sum + piece.length, 0);
   if (found !== first.size) refuseSnapshot(key, "size", `${first.size} bytes`, `${found} bytes`);
@@ -211,7 +257,8 @@ const MAGIC = "SQLite format 3\0";
 /** https://www.sqlite.org/fileformat2.html#the_database_header */
 function checkSnapshotHeader(first: StoredObject, key: string): void {
   const { bytes, size } = first;
-  if (size === 0 || size % PAGE_BYTES !== 0) refuseSnapshot(key, "size", `a multiple of ${PAGE_BYTES} bytes`, `${size} bytes`);
+  if (size === 0 || size % PAGE_BYTES !== 0)
+    refuseSnapshot(key, "size", `a multiple of ${PAGE_BYTES} bytes`, `${size} bytes`);
   const magic = new TextDecoder("latin1").decode(bytes.subarray(0, MAGIC.length));
   if (magic !== MAGIC) refuseSnapshot(key, "header", "an SQLite database", "something else");
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);

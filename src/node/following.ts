@@ -41,8 +41,16 @@ export class Following {
     this.#parts = parts;
     this.#replica = replica;
     this.#events = events;
-    const { pollIntervalMs, eagerPollIntervalMs, sessionTimeoutMs, retryBaseMs, retryMaxMs, clock, random } = parts.settings;
-    const settings: FollowSettings = { candidate, pollIntervalMs, eagerPollIntervalMs, sessionTimeoutMs, retryBaseMs, retryMaxMs };
+    const { pollIntervalMs, eagerPollIntervalMs, sessionTimeoutMs, retryBaseMs, retryMaxMs, clock, random } =
+      parts.settings;
+    const settings: FollowSettings = {
+      candidate,
+      pollIntervalMs,
+      eagerPollIntervalMs,
+      sessionTimeoutMs,
+      retryBaseMs,
+      retryMaxMs,
+    };
     const initial = beginFollow(replica.epoch, this.#hasLeader, newestAgeMs, settings, momentOf(clock, random));
     this.#machine = new Machine(initial, {
       clock,
@@ -67,7 +75,12 @@ export class Following {
 
   /** The leadership that `onClaim` asked for is over. */
   leadershipEnded(steppedDown: boolean): void {
-    this.#machine.dispatch({ type: "leadershipEnded", epoch: this.#replica.epoch, hasLeader: this.#hasLeader, steppedDown });
+    this.#machine.dispatch({
+      type: "leadershipEnded",
+      epoch: this.#replica.epoch,
+      hasLeader: this.#hasLeader,
+      steppedDown,
+    });
   }
 
   /** Stops; safe twice. */
@@ -101,7 +114,12 @@ export class Following {
       (event) => this.#machine.dispatch(event),
       (error: unknown) => {
         if (this.#abort.signal.aborted) return;
-        this.#parts.log({ level: "warn", event: `${what}_failed`, epoch: this.#replica.epoch, reason: errorMessage(error) });
+        this.#parts.log({
+          level: "warn",
+          event: `${what}_failed`,
+          epoch: this.#replica.epoch,
+          reason: errorMessage(error),
+        });
         this.#events.onTrouble(error);
         this.#machine.dispatch(onFailure);
       },
@@ -123,7 +141,13 @@ export class Following {
       this.#replica.apply(this.#replica.verify(bytes, what));
     } catch (error) {
       if (!isClusterError(error)) throw error;
-      this.#parts.log({ level: "error", event: "epoch_refused", code: error.code, reason: error.message, details: error.details });
+      this.#parts.log({
+        level: "error",
+        event: "epoch_refused",
+        code: error.code,
+        reason: error.message,
+        details: error.details,
+      });
       this.#events.onTrouble(error);
       return { type: "refused", reason: error.code === "diverged" ? "diverged" : "damaged" };
     }
@@ -142,7 +166,15 @@ export class Following {
     log({ level: "warn", event: "bootstrapping_again", epoch: this.#replica.epoch });
     const { fetchParallel: parallel, fetchBytesMax: bytesMax } = settings;
     const { system } = this.#replica;
-    const result = await bootstrap({ store, system, parallel, bytesMax, log, signal: this.#abort.signal, onProgress: undefined });
+    const result = await bootstrap({
+      store,
+      system,
+      parallel,
+      bytesMax,
+      log,
+      signal: this.#abort.signal,
+      onProgress: undefined,
+    });
     this.#abort.signal.throwIfAborted();
     this.#replica.replace(result.state);
     this.#events.onBootstrapped(result);

@@ -5,7 +5,16 @@
 import type { Cancel } from "../base/clock.ts";
 import { errorMessage } from "../errors.ts";
 import type { Leader } from "../format/system-rows.ts";
-import { expired, heard, isSameMembership, left, type Member, membersOf, type Roster, told } from "../protocol/roster.ts";
+import {
+  expired,
+  heard,
+  isSameMembership,
+  left,
+  type Member,
+  membersOf,
+  type Roster,
+  told,
+} from "../protocol/roster.ts";
 import type { NodeParts } from "./parts.ts";
 
 /** The body of a report: one's own entry, and whether it is a goodbye. */
@@ -53,7 +62,8 @@ export class Gossip {
   /** The leader changed: report to it at once; whom it replaced is gone until it reports itself. */
   leaderChanged(previous: Leader | undefined): void {
     if (this.#isClosed) return;
-    if (previous !== undefined && previous.uuid !== this.#peers.self().uuid) this.#set(left(this.#roster, previous.uuid));
+    if (previous !== undefined && previous.uuid !== this.#peers.self().uuid)
+      this.#set(left(this.#roster, previous.uuid));
     if (this.#peers.isLeading()) this.#set(told(this.#members, this.#nowMs()));
     this.#round();
   }
@@ -98,7 +108,8 @@ export class Gossip {
       const answer = await this.#peers.report(leader, { member: self, leaving: false });
       if (!this.#isClosed && !this.#peers.isLeading()) this.#set(told(answer.members, this.#nowMs()));
     } catch (error) {
-      if (!this.#isClosed) this.#parts.log({ level: "debug", event: "gossip_failed", leader: leader.uuid, reason: errorMessage(error) });
+      if (!this.#isClosed)
+        this.#parts.log({ level: "debug", event: "gossip_failed", leader: leader.uuid, reason: errorMessage(error) });
     } finally {
       this.#isReporting = false;
     }

@@ -55,12 +55,18 @@ export async function completeInit(parts: NodeParts, signal: AbortSignal | undef
 }
 
 function alreadyInitialized(store: ObjectStore): ClusterError {
-  return new ClusterError("invalid", "already_initialized", `there is a cluster at ${store.url} already: join it, or choose another place`, {
-    store: store.url,
-  });
+  return new ClusterError(
+    "invalid",
+    "already_initialized",
+    `there is a cluster at ${store.url} already: join it, or choose another place`,
+    {
+      store: store.url,
+    },
+  );
 }
 
-async function hasEpochs(store: ObjectStore, signal: AbortSignal | undefined): Promise<boolean> {
+/** Whether the store holds any object of a cluster. */
+export async function hasEpochs(store: ObjectStore, signal: AbortSignal | undefined): Promise<boolean> {
   let after: string | undefined;
   for (;;) {
     const { objects, more } = await store.list(PREFIX, { startAfter: after, signal });
@@ -101,7 +107,12 @@ async function createFirstEpoch(wal: Uint8Array, parts: NodeParts, signal: Abort
 }
 
 /** Repeats what failed for a passing reason. */
-async function repeat<T>(event: string, parts: NodeParts, signal: AbortSignal | undefined, action: () => Promise<T>): Promise<T> {
+async function repeat<T>(
+  event: string,
+  parts: NodeParts,
+  signal: AbortSignal | undefined,
+  action: () => Promise<T>,
+): Promise<T> {
   const { clock, random, retryBaseMs, retryMaxMs } = parts.settings;
   for (let attempt = 1; ; attempt++) {
     try {
@@ -124,19 +135,28 @@ async function proveAtomicCreate(store: ObjectStore, parts: NodeParts, signal: A
   const { random } = parts.settings;
   for (let attempt = 1; ; attempt++) {
     const key = `${PREFIX}.probe-${toHex(random.bytes(8))}`;
-    const bodies = Array.from({ length: PROBE_CREATORS }, (_, creator) => new TextEncoder().encode(`creator ${creator} ${key}`));
+    const bodies = Array.from({ length: PROBE_CREATORS }, (_, creator) =>
+      new TextEncoder().encode(`creator ${creator} ${key}`),
+    );
     const answers = await Promise.allSettled(bodies.map((body) => store.put(key, body, { ifAbsent: true, signal })));
     try {
       const failure = answers.find((answer) => answer.status === "rejected");
-      const winners = answers.flatMap((answer, index) => (answer.status === "fulfilled" && answer.value === "created" ? [index] : []));
+      const winners = answers.flatMap((answer, index) =>
+        answer.status === "fulfilled" && answer.value === "created" ? [index] : [],
+      );
       const stored = winners.length === 0 && failure !== undefined ? undefined : await store.get(key, { signal });
-      if (winners.length > 1) refuseStore(store, `${winners.length} of ${PROBE_CREATORS} concurrent creators of one key were told that they created it`);
+      if (winners.length > 1)
+        refuseStore(
+          store,
+          `${winners.length} of ${PROBE_CREATORS} concurrent creators of one key were told that they created it`,
+        );
       const winner = bodies[winners[0] ?? -1];
       if (winner !== undefined && (stored === undefined || !equalBytes(stored.bytes, winner))) {
         refuseStore(store, "the object does not hold the bytes of the creator that was told that it created it");
       }
       if (failure === undefined) {
-        if (winner === undefined) refuseStore(store, `none of ${PROBE_CREATORS} concurrent creators of a new key was told that it created it`);
+        if (winner === undefined)
+          refuseStore(store, `none of ${PROBE_CREATORS} concurrent creators of a new key was told that it created it`);
         return;
       }
       const isPassing = isClusterError(failure.reason) && failure.reason.kind === "unavailable";

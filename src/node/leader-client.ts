@@ -62,7 +62,12 @@ export class LeaderClient {
         try {
           const headers = new Headers(standard.headers);
           for (const [name, value] of Object.entries(sign())) headers.set(name, value);
-          const response = await this.send(leader, path, { ...standard, ...(body === undefined ? {} : { body }), headers }, leftMs);
+          const response = await this.send(
+            leader,
+            path,
+            { ...standard, ...(body === undefined ? {} : { body }), headers },
+            leftMs,
+          );
           if (!response.headers.has(NOT_LEADER_HEADER)) return response;
           lastError = new ClusterError("not_leader", "not_leader", `${leader.address} does not lead`);
           await response.body?.cancel();
@@ -110,7 +115,13 @@ export class LeaderClient {
 
   #timedOut(timeoutMs: number, cause: unknown): ClusterError {
     const why = cause === undefined ? "nobody leads" : errorMessage(cause);
-    return new ClusterError("unavailable", "no_leader", `no leader answered within ${timeoutMs} ms: ${why}`, { timeoutMs }, { cause });
+    return new ClusterError(
+      "unavailable",
+      "no_leader",
+      `no leader answered within ${timeoutMs} ms: ${why}`,
+      { timeoutMs },
+      { cause },
+    );
   }
 }
 

@@ -135,7 +135,8 @@ export class Leadership {
 
   /** An epoch that begins after this call. */
   barrier(): Promise<DurableEpoch> {
-    if (!acceptsTransactions(this.#machine.state, this.#settings, this.#parts.settings.clock.monotonicMs())) this.#refuse();
+    if (!acceptsTransactions(this.#machine.state, this.#settings, this.#parts.settings.clock.monotonicMs()))
+      this.#refuse();
     this.#submit(this.#batch);
     return this.#batch.durable.promise;
   }
@@ -164,7 +165,11 @@ export class Leadership {
   #checkAccepts(): void {
     const { settings } = this.#parts;
     if (this.#isInTransaction) {
-      throw new ClusterError("invalid", "nested_transaction", "transactions do not nest: use the tx that the function was given");
+      throw new ClusterError(
+        "invalid",
+        "nested_transaction",
+        "transactions do not nest: use the tx that the function was given",
+      );
     }
     if (!acceptsTransactions(this.#machine.state, this.#settings, settings.clock.monotonicMs())) this.#refuse();
     const { transactions } = this.#batch;
@@ -172,12 +177,15 @@ export class Leadership {
       throw overloaded("transactions", transactions, settings.pendingTransactionsMax);
     }
     const bytes = this.#writer?.pendingBytes ?? 0;
-    if (transactions > 0 && bytes >= settings.pendingBytesMax) throw overloaded("bytes", bytes, settings.pendingBytesMax);
+    if (transactions > 0 && bytes >= settings.pendingBytesMax)
+      throw overloaded("bytes", bytes, settings.pendingBytesMax);
   }
 
   #refuse(): never {
     if (!this.#machine.state.leading || this.#machine.state.steppingDown) {
-      throw new ClusterError("not_leader", "not_leader", "this node does not lead", { leader: this.#replica.rows.leader });
+      throw new ClusterError("not_leader", "not_leader", "this node does not lead", {
+        leader: this.#replica.rows.leader,
+      });
     }
     throw new ClusterError(
       "unavailable",
@@ -189,7 +197,13 @@ export class Leadership {
 
   #transactionFailed(error: unknown): unknown {
     if (!(error instanceof BatchLostError)) return error;
-    const lost = new ClusterError("unavailable", "batch_lost", `${error.message}; nothing of it was written`, {}, { cause: error.cause });
+    const lost = new ClusterError(
+      "unavailable",
+      "batch_lost",
+      `${error.message}; nothing of it was written`,
+      {},
+      { cause: error.cause },
+    );
     this.#dropBatch(lost);
     return lost;
   }
@@ -227,7 +241,10 @@ export class Leadership {
   #seal(epoch: number, leader: "claim" | "keep" | "remove"): boolean {
     const batch = this.#batch;
     const { state } = this.#replica;
-    const chain = state.walHash === undefined ? null : encodeChain({ epoch: epoch - 1, wal: state.walHash, state: state.image.stateChecksum });
+    const chain =
+      state.walHash === undefined
+        ? null
+        : encodeChain({ epoch: epoch - 1, wal: state.walHash, state: state.image.stateChecksum });
     const rows: Record<string, string | number | null> = {
       last_update: new Date(this.#parts.settings.clock.wallMs()).toISOString(),
       chain,
@@ -242,9 +259,15 @@ export class Leadership {
       this.#parts.log({ level: "error", event: "seal_failed", epoch, reason: errorMessage(error) });
       this.#closeWriter();
       this.#dropBatch(
-        new ClusterError("unavailable", "seal_failed", `epoch ${epoch} could not be committed, nothing of it was written: ${errorMessage(error)}`, { epoch }, {
-          cause: error,
-        }),
+        new ClusterError(
+          "unavailable",
+          "seal_failed",
+          `epoch ${epoch} could not be committed, nothing of it was written: ${errorMessage(error)}`,
+          { epoch },
+          {
+            cause: error,
+          },
+        ),
       );
       this.#machine.dispatch({ type: "sealFailed" });
       return false;
@@ -322,10 +345,15 @@ export class Leadership {
     const epoch = this.#replica.epoch + 1;
     if (action.deleteOurs) this.#deleteOrphan(epoch);
     const fenced = (what: string) =>
-      new ClusterError("fenced", "fenced", `another node leads since epoch ${epoch}: ${what}`, { epoch, leader: this.#replica.rows.leader });
+      new ClusterError("fenced", "fenced", `another node leads since epoch ${epoch}: ${what}`, {
+        epoch,
+        leader: this.#replica.rows.leader,
+      });
     const sealedReason =
       action.sealedEpoch === "unknown"
-        ? unknownOutcome(`another node leads, and whether epoch ${epoch} of ours was part of history cannot be told any more`)
+        ? unknownOutcome(
+            `another node leads, and whether epoch ${epoch} of ours was part of history cannot be told any more`,
+          )
         : fenced("the transaction was not written");
     const openReason = () => (action.reason === "fenced" ? fenced("the transaction was not written") : steppedDown());
     this.#finish(action.reason, sealedReason, openReason);
@@ -391,7 +419,12 @@ function newBatch(): Batch {
 }
 
 function overloaded(what: string, found: number, limit: number): ClusterError {
-  return new ClusterError("overloaded", "batch_full", `${found} ${what} wait for their epoch, the limit is ${limit}: wait for an ack`, { found, limit });
+  return new ClusterError(
+    "overloaded",
+    "batch_full",
+    `${found} ${what} wait for their epoch, the limit is ${limit}: wait for an ack`,
+    { found, limit },
+  );
 }
 
 function unknownOutcome(reason: string): ClusterError {

@@ -27,7 +27,11 @@ export async function listObjects(
 }
 
 /** Epochs after `epoch` that have a WAL, ascending: those of one page of the listing, and at least one if there is any. */
-export async function listLaterEpochs(store: ObjectStore, epoch: number, signal: AbortSignal | undefined): Promise<number[]> {
+export async function listLaterEpochs(
+  store: ObjectStore,
+  epoch: number,
+  signal: AbortSignal | undefined,
+): Promise<number[]> {
   let after = walKey(epoch);
   for (;;) {
     const { objects, more } = await store.list(PREFIX, { startAfter: after, signal });

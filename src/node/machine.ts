@@ -45,7 +45,8 @@ export class Machine<State, Event, Action> {
     if (this.#isRunning) return;
     this.#isRunning = true;
     try {
-      for (let next = this.#queue.shift(); next !== undefined && !this.#isStopped; next = this.#queue.shift()) this.#run(next);
+      for (let next = this.#queue.shift(); next !== undefined && !this.#isStopped; next = this.#queue.shift())
+        this.#run(next);
     } finally {
       this.#isRunning = false;
     }

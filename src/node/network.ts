@@ -26,7 +26,10 @@ export class RequestGate {
 
   readonly fetch = (request: Request, info: object): Response | Promise<Response> => {
     if (this.#handle !== undefined) return this.#handle(request, info);
-    return Response.json({ error: "the node is joining the cluster" }, { status: 503, headers: { "Retry-After": "1" } });
+    return Response.json(
+      { error: "the node is joining the cluster" },
+      { status: 503, headers: { "Retry-After": "1" } },
+    );
   };
 
   open(handle: (request: Request, info: object) => Response | Promise<Response>): void {
@@ -104,7 +107,12 @@ export class NodeNetwork {
     const init = { method: "POST", idempotent: true, ...(signal === undefined ? {} : { signal }) };
     const response = await this.#leaderClient.fetchSigned(path, init, () => this.#sign("POST", path, ""));
     if (response.ok) return (await response.json()) as DurableEpoch;
-    throw new ClusterError("unavailable", "barrier_refused", `the leader answered ${response.status}: ${await response.text()}`, { status: response.status });
+    throw new ClusterError(
+      "unavailable",
+      "barrier_refused",
+      `the leader answered ${response.status}: ${await response.text()}`,
+      { status: response.status },
+    );
   }
 
   /** Lets answers in flight finish, then says goodbye. */
@@ -116,7 +124,16 @@ export class NodeNetwork {
 
   #member(): Member {
     const { uuid, az, address, roles, startedAt } = this.#components.identity;
-    return { uuid, az, address, roles, startedAt, runtime: runtimeName(), version: VERSION, epoch: this.#node.epoch.current };
+    return {
+      uuid,
+      az,
+      address,
+      roles,
+      startedAt,
+      runtime: runtimeName(),
+      version: VERSION,
+      epoch: this.#node.epoch.current,
+    };
   }
 
   async #report(leader: Leader, report: GossipReport): Promise<GossipAnswer> {
@@ -125,7 +142,10 @@ export class NodeNetwork {
     const headers = { ...this.#sign("POST", path, body), "content-type": "application/json" };
     const { sessionTimeoutMs } = this.#components.parts.settings;
     const response = await this.#leaderClient.send(leader, path, { method: "POST", body, headers }, sessionTimeoutMs);
-    if (!response.ok) throw new ClusterError("unavailable", "gossip_refused", `the leader answered ${response.status}`, { status: response.status });
+    if (!response.ok)
+      throw new ClusterError("unavailable", "gossip_refused", `the leader answered ${response.status}`, {
+        status: response.status,
+      });
     return (await response.json()) as GossipAnswer;
   }
 
@@ -133,8 +153,18 @@ export class NodeNetwork {
     const { parts, secret } = this.#components;
     const { clock, random } = parts.settings;
     const value = secret();
-    if (value === undefined) throw new ClusterError("invalid", "no_secret", "the cluster has no secret: configure one to talk to its members");
-    return { ...signRequest({ method, path, body, secret: value, nowMs: clock.wallMs(), nonce: toBase64Url(random.bytes(NONCE_BYTES)) }) };
+    if (value === undefined)
+      throw new ClusterError("invalid", "no_secret", "the cluster has no secret: configure one to talk to its members");
+    return {
+      ...signRequest({
+        method,
+        path,
+        body,
+        secret: value,
+        nowMs: clock.wallMs(),
+        nonce: toBase64Url(random.bytes(NONCE_BYTES)),
+      }),
+    };
   }
 
   #internalRoutes(): Hono<NodeEnv> {
@@ -155,7 +185,10 @@ export class NodeNetwork {
     return routes;
   }
 
-  async #authenticate(c: Parameters<ReturnType<typeof requireClusterAuth>>[0], next: () => Promise<void>): Promise<Response | undefined> {
+  async #authenticate(
+    c: Parameters<ReturnType<typeof requireClusterAuth>>[0],
+    next: () => Promise<void>,
+  ): Promise<Response | undefined> {
     const { parts, secret } = this.#components;
     const value = secret();
     if (value === undefined) return c.json({ error: "the cluster has no secret, so nobody can authenticate" }, 401);

@@ -153,7 +153,11 @@ export class ClusterNode {
   async waitForLeadership(options: WaitOptions = {}): Promise<void> {
     this.#checkOpen();
     if (!this.#components.identity.candidate) {
-      throw new ClusterError("invalid", "not_a_candidate", "the node joined as follower, it never leads: use joinAsLeader");
+      throw new ClusterError(
+        "invalid",
+        "not_a_candidate",
+        "the node joined as follower, it never leads: use joinAsLeader",
+      );
     }
     await this.#withLimit("waitForLeadership", options, undefined, async (signal) => {
       while (this.#role.current !== "leader") await this.#role.changed({ signal });
@@ -177,7 +181,8 @@ export class ClusterNode {
     const what = level === "linearizable" ? "sync(linearizable)" : `sync(atLeast ${level.atLeast})`;
     await this.#withLimit(what, options, timeoutMs, async (signal) => {
       const epoch = level === "linearizable" ? (await this.barrier(signal)).epoch : level.atLeast;
-      if (!Number.isSafeInteger(epoch)) throw new ClusterError("invalid", "bad_epoch", `not an epoch: ${String(epoch)}`);
+      if (!Number.isSafeInteger(epoch))
+        throw new ClusterError("invalid", "bad_epoch", `not an epoch: ${String(epoch)}`);
       if (this.#epoch.current >= epoch) return;
       this.#following.want(epoch, this.#components.parts.settings.clock.monotonicMs() + timeoutMs);
       await this.#waiters.wait(epoch, signal);
@@ -259,12 +264,17 @@ export class ClusterNode {
     const { parts, replica, identity } = this.#components;
     const { uuid, az, address } = identity;
     parts.log({ level: "info", event: "claiming", epoch: replica.epoch + 1 });
-    const leadership = new Leadership(parts, replica, { uuid, az, address }, {
-      onDurable: (epoch, walBytes) => {
-        this.#onEpoch(epoch, walBytes);
-        if (this.#role.current !== "leader" && leadership.isLeading) this.#onLeading();
+    const leadership = new Leadership(
+      parts,
+      replica,
+      { uuid, az, address },
+      {
+        onDurable: (epoch, walBytes) => {
+          this.#onEpoch(epoch, walBytes);
+          if (this.#role.current !== "leader" && leadership.isLeading) this.#onLeading();
+        },
       },
-    });
+    );
     this.#leadership = leadership;
     leadership.ended.then(
       (end) => this.#onLeadershipEnded(end),
@@ -283,9 +293,10 @@ export class ClusterNode {
   #onLeadershipEnded(end: LeadershipEnd): void {
     this.#leadership = undefined;
     const { parts, replica } = this.#components;
-    if (end.wasLeading) parts.log({ level: "warn", event: "leadership_ended", epoch: replica.epoch, reason: end.reason });
+    if (end.wasLeading)
+      parts.log({ level: "warn", event: "leadership_ended", epoch: replica.epoch, reason: end.reason });
     void this.#snapshotter.follow();
-    if (this.#role.current === "leader") this.#role.set("standby");
+    if (this.#role.current === "leader" && this.#shutdown === undefined) this.#role.set("standby");
     this.#following.leadershipEnded(end.reason === "steppedDown");
   }
 
@@ -319,7 +330,9 @@ export class ClusterNode {
 
   #expectLeadership(): Leadership {
     if (this.#leadership !== undefined) return this.#leadership;
-    throw new ClusterError("not_leader", "not_leader", "this node does not lead", { leader: this.#leader.current ?? null });
+    throw new ClusterError("not_leader", "not_leader", "this node does not lead", {
+      leader: this.#leader.current ?? null,
+    });
   }
 
   #checkOpen(): void {
@@ -335,7 +348,13 @@ export class ClusterNode {
 
   #closedError(): ClusterError {
     if (this.#failure === undefined) return new ClusterError("closed", "node_closed", "the node was shut down");
-    return new ClusterError("closed", "node_failed", `the node stopped: ${errorMessage(this.#failure)}`, {}, { cause: this.#failure });
+    return new ClusterError(
+      "closed",
+      "node_failed",
+      `the node stopped: ${errorMessage(this.#failure)}`,
+      {},
+      { cause: this.#failure },
+    );
   }
 
   async #withLimit(
@@ -350,7 +369,14 @@ export class ClusterNode {
     options.signal?.throwIfAborted();
     options.signal?.addEventListener("abort", onAbort, { once: true });
     const timeUp = () =>
-      abort.abort(new ClusterError("unavailable", "sync_timeout", `${what}: not within ${limit} ms; the node is at epoch ${this.#epoch.current}`, { epoch: this.#epoch.current, timeoutMs: limit }));
+      abort.abort(
+        new ClusterError(
+          "unavailable",
+          "sync_timeout",
+          `${what}: not within ${limit} ms; the node is at epoch ${this.#epoch.current}`,
+          { epoch: this.#epoch.current, timeoutMs: limit },
+        ),
+      );
     const cancel = limit === undefined ? () => {} : this.#components.parts.settings.clock.after(limit, timeUp);
     try {
       await raceAbort(action(abort.signal), abort.signal);

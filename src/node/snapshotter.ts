@@ -82,7 +82,8 @@ export class Snapshotter {
     this.#beganAtMs = nowMs;
     this.#running = this.#take(epoch, leading.signal)
       .catch((error: unknown) => {
-        if (!leading.signal.aborted) log({ level: "warn", event: "snapshot_failed", epoch, reason: errorMessage(error) });
+        if (!leading.signal.aborted)
+          log({ level: "warn", event: "snapshot_failed", epoch, reason: errorMessage(error) });
       })
       .finally(() => {
         this.#running = undefined;

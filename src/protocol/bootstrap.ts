@@ -33,11 +33,15 @@ export function chooseBootstrap(objects: readonly ParsedKey[]): BootstrapChoice 
   const reachesBackTo = contiguousFrom(wals, headEpoch);
   const plans: BootstrapPlan[] = [];
   for (const epoch of snapshots.sort((a, b) => b - a)) {
-    if (epoch + 1 >= reachesBackTo) plans.push({ base: { kind: "snapshot", epoch }, headEpoch, isProven: epoch < headEpoch });
+    if (epoch + 1 >= reachesBackTo)
+      plans.push({ base: { kind: "snapshot", epoch }, headEpoch, isProven: epoch < headEpoch });
   }
   if (reachesBackTo === 0) plans.push({ base: { kind: "wal", epoch: 0 }, headEpoch, isProven: true });
   if (plans.length === 0) return { type: "noBase", firstEpoch: minimum([...wals, ...snapshots]), headEpoch };
-  return { type: "plans", plans: [...plans.filter((plan) => plan.isProven), ...plans.filter((plan) => !plan.isProven)] };
+  return {
+    type: "plans",
+    plans: [...plans.filter((plan) => plan.isProven), ...plans.filter((plan) => !plan.isProven)],
+  };
 }
 
 /** The first epoch of the run of WALs without a hole that ends at `head`; `head + 1` if there is none. */

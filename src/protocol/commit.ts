@@ -36,7 +36,12 @@ export interface CommitSettings {
 export type CommitPhase =
   | { readonly name: "idle" }
   | { readonly name: "putting" | "readingBack" | "auditing"; readonly attempt: Attempt }
-  | { readonly name: "pausing"; readonly then: "putting" | "readingBack" | "auditing"; readonly untilMs: number; readonly attempt: Attempt }
+  | {
+      readonly name: "pausing";
+      readonly then: "putting" | "readingBack" | "auditing";
+      readonly untilMs: number;
+      readonly attempt: Attempt;
+    }
   | { readonly name: "ended" };
 
 /** The sealed epoch's way to the store. */
@@ -194,8 +199,14 @@ function nextSealAtMs(state: CommitState, settings: CommitSettings, nowMs: numbe
 
 function sealFailed(state: CommitState, settings: CommitSettings, moment: Moment): Decision<CommitState, CommitAction> {
   const sealFailures = state.sealFailures + 1;
-  const sealNotBeforeMs = moment.nowMs + backoffMs(sealFailures, settings.retryBaseMs, settings.retryMaxMs, moment.fraction);
-  return proceed({ ...state, phase: { name: "idle" }, pending: false, sealFailures, sealNotBeforeMs }, [], settings, moment);
+  const sealNotBeforeMs =
+    moment.nowMs + backoffMs(sealFailures, settings.retryBaseMs, settings.retryMaxMs, moment.fraction);
+  return proceed(
+    { ...state, phase: { name: "idle" }, pending: false, sealFailures, sealNotBeforeMs },
+    [],
+    settings,
+    moment,
+  );
 }
 
 /** Our object exists. Was there time for others to go on without it? */
@@ -219,7 +230,11 @@ function acknowledged(
   const acknowledge: CommitAction = { type: "acknowledge", epoch: attempt.epoch };
   if (attempt.isLast) {
     const ended = end(state, "steppedDown", "acknowledged", false);
-    return { ...ended, state: { ...ended.state, durableEpoch: attempt.epoch }, actions: [acknowledge, ...ended.actions] };
+    return {
+      ...ended,
+      state: { ...ended.state, durableEpoch: attempt.epoch },
+      actions: [acknowledge, ...ended.actions],
+    };
   }
   const next: CommitState = {
     ...state,

@@ -73,7 +73,12 @@ export type FollowEvent =
   | { readonly type: "bootstrapped"; readonly epoch: number; readonly hasLeader: boolean }
   | { readonly type: "bootstrapFailed" }
   /** The leadership that was claimed is over, or was never won; `epoch` is now the applied one. */
-  | { readonly type: "leadershipEnded"; readonly epoch: number; readonly hasLeader: boolean; readonly steppedDown: boolean };
+  | {
+      readonly type: "leadershipEnded";
+      readonly epoch: number;
+      readonly hasLeader: boolean;
+      readonly steppedDown: boolean;
+    };
 
 export type FollowAction =
   | { readonly type: "fetch"; readonly epoch: number }
@@ -226,7 +231,11 @@ function answered(
 ): Decision<FollowState, FollowAction> {
   switch (found) {
     case "failed":
-      return failed({ ...state, askedAtMs: Number.NEGATIVE_INFINITY, askedAtWallMs: Number.NEGATIVE_INFINITY }, settings, moment);
+      return failed(
+        { ...state, askedAtMs: Number.NEGATIVE_INFINITY, askedAtWallMs: Number.NEGATIVE_INFINITY },
+        settings,
+        moment,
+      );
     case "hole":
       return act({ ...state, activity: "bootstrapping" }, { type: "bootstrap" });
     case "next":

@@ -79,7 +79,9 @@ export class Connection {
     if (statement === undefined) throw new ClusterError("invalid", "empty_sql", "there is no SQL in the text", { sql });
     if (!isBlank(rest)) {
       statement.finalize();
-      throw new ClusterError("invalid", "several_statements", "one statement at a time: use exec for a script", { sql });
+      throw new ClusterError("invalid", "several_statements", "one statement at a time: use exec for a script", {
+        sql,
+      });
     }
     if (cached !== undefined) return statement;
     this.#statements.set(sql, statement);
@@ -112,7 +114,8 @@ export class Connection {
   authorize(decide: (action: SqlAction) => string | undefined): void {
     const { sqlite } = this;
     const callback = (_context: Pointer, action: number, first: string | null, second: string | null): number => {
-      if (!this.rulesApply || action === ACTION_SELECT || action === ACTION_READ || action === ACTION_FUNCTION) return 0;
+      if (!this.rulesApply || action === ACTION_SELECT || action === ACTION_READ || action === ACTION_FUNCTION)
+        return 0;
       this.#refusal = decide({ action, first: first ?? undefined, second: second ?? undefined });
       return this.#refusal === undefined ? 0 : SQLITE_DENY;
     };
@@ -137,7 +140,8 @@ export class Connection {
     const { sqlite } = this;
     const refusal = code === SQLITE_AUTH ? this.#refusal : undefined;
     this.#refusal = undefined;
-    if (refusal !== undefined) return new ClusterError("invalid", "forbidden_sql", refusal, sql === undefined ? {} : { sql });
+    if (refusal !== undefined)
+      return new ClusterError("invalid", "forbidden_sql", refusal, sql === undefined ? {} : { sql });
     const name = sqlite.codeName(code);
     const text = sqlite.cString(sqlite.exports.sqlite3_errmsg(this.pointer));
     const cause = this.#vfs.lastError;
@@ -178,7 +182,14 @@ export class Connection {
       sqlite.heap.set(bytes, start);
       sqlite.heap[start + bytes.length] = 0;
       const { out } = sqlite;
-      const code = sqlite.exports.sqlite3_prepare_v3(this.pointer, start, bytes.length + 1, SQLITE_PREPARE_PERSISTENT, out, out + 4);
+      const code = sqlite.exports.sqlite3_prepare_v3(
+        this.pointer,
+        start,
+        bytes.length + 1,
+        SQLITE_PREPARE_PERSISTENT,
+        out,
+        out + 4,
+      );
       if (code !== 0) throw this.error(code, sql);
       const pointer = sqlite.view.getUint32(out, true);
       const tail = sqlite.view.getUint32(out + 4, true) - start;

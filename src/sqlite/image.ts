@@ -52,7 +52,8 @@ export class DurableImage implements PageSource {
   static adopt(chunks: readonly Uint8Array[], pageCount: number): DurableImage {
     const image = new DurableImage();
     const chunkCount = Math.ceil(pageCount / CHUNK_PAGES);
-    if (chunks.length !== chunkCount) throw new RangeError(`${pageCount} pages are ${chunkCount} chunks, not ${chunks.length}`);
+    if (chunks.length !== chunkCount)
+      throw new RangeError(`${pageCount} pages are ${chunkCount} chunks, not ${chunks.length}`);
     for (const [index, chunk] of chunks.entries()) {
       const pages = Math.min(CHUNK_PAGES, pageCount - index * CHUNK_PAGES);
       if (chunk.length < pages * PAGE_BYTES) throw new RangeError(`chunk ${index} has ${chunk.length} bytes`);
@@ -105,7 +106,8 @@ export class DurableImage implements PageSource {
 
   /** The bytes of one page, without a copy: valid until the next change. */
   page(pageNumber: number): Uint8Array {
-    if (pageNumber < 1 || pageNumber > this.#pageCount) throw new RangeError(`no page ${pageNumber} of ${this.#pageCount}`);
+    if (pageNumber < 1 || pageNumber > this.#pageCount)
+      throw new RangeError(`no page ${pageNumber} of ${this.#pageCount}`);
     const start = ((pageNumber - 1) % CHUNK_PAGES) * PAGE_BYTES;
     return (this.#chunks[Math.floor((pageNumber - 1) / CHUNK_PAGES)] as Uint8Array).subarray(start, start + PAGE_BYTES);
   }

@@ -166,16 +166,22 @@ export class ReaderPool implements Db {
   }
 
   #open(): ReaderConnection {
-    if (this.#closed) throw new ClusterError("closed", "node_closed", "the node was shut down: its database can no longer be read");
+    if (this.#closed)
+      throw new ClusterError("closed", "node_closed", "the node was shut down: its database can no longer be read");
     return this.#main;
   }
 
   #borrow(): ReaderConnection {
     this.#open();
     if (this.#lent >= OPEN_READERS_MAX) {
-      throw new ClusterError("overloaded", "too_many_readers", `${OPEN_READERS_MAX} iterations and snapshots are open: end some first`, {
-        limit: OPEN_READERS_MAX,
-      });
+      throw new ClusterError(
+        "overloaded",
+        "too_many_readers",
+        `${OPEN_READERS_MAX} iterations and snapshots are open: end some first`,
+        {
+          limit: OPEN_READERS_MAX,
+        },
+      );
     }
     const reader = this.#idle.pop() ?? this.#make();
     this.#lent++;

@@ -112,11 +112,16 @@ export class ReplicaState {
     const rows = this.#system.read(new WalLayer(this.image, wal), what);
     if (this.#rows !== undefined) {
       if (rows.clusterId !== this.#rows.clusterId) {
-        throw new ClusterError("invalid", "wrong_cluster", `${what} belongs to cluster ${rows.clusterId}, not ${this.#rows.clusterId}`, {
-          object: what,
-          expected: this.#rows.clusterId,
-          found: rows.clusterId,
-        });
+        throw new ClusterError(
+          "invalid",
+          "wrong_cluster",
+          `${what} belongs to cluster ${rows.clusterId}, not ${this.#rows.clusterId}`,
+          {
+            object: what,
+            expected: this.#rows.clusterId,
+            found: rows.clusterId,
+          },
+        );
       }
       this.#verifyChain(rows, this.#rows, what);
     }
@@ -150,9 +155,11 @@ export class ReplicaState {
       const pageNumber = wal.pageNumbers[frame] as number;
       const isLast = wal.pageNumbers.lastIndexOf(pageNumber) === frame;
       if (!isLast || pageNumber > wal.pageCount) continue;
-      if (!isSamePage(wal, frame, this.image.page(pageNumber))) this.#refuse(what, `page ${pageNumber}`, "the snapshot's bytes", "other bytes");
+      if (!isSamePage(wal, frame, this.image.page(pageNumber)))
+        this.#refuse(what, `page ${pageNumber}`, "the snapshot's bytes", "other bytes");
     }
-    if (wal.pageCount !== this.image.pageCount) this.#refuse(what, "pages", String(this.image.pageCount), String(wal.pageCount));
+    if (wal.pageCount !== this.image.pageCount)
+      this.#refuse(what, "pages", String(this.image.pageCount), String(wal.pageCount));
     this.#walHash = sha256Hex(wal.bytes);
   }
 

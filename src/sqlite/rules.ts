@@ -62,7 +62,12 @@ const READ_ONLY_PRAGMAS: ReadonlySet<string> = new Set([
 ]);
 
 /** Pragmas that write what is part of the database, so they are part of the transaction. */
-const WRITING_PRAGMAS: ReadonlySet<string> = new Set(["application_id", "incremental_vacuum", "optimize", "user_version"]);
+const WRITING_PRAGMAS: ReadonlySet<string> = new Set([
+  "application_id",
+  "incremental_vacuum",
+  "optimize",
+  "user_version",
+]);
 
 /** Why a transaction's statement is refused, or `undefined` if it is not. */
 export function whyNotInTransaction({ action, first, second }: SqlAction): string | undefined {

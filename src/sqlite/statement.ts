@@ -142,7 +142,8 @@ export class Statement {
   }
 
   #step(): boolean {
-    if (this.#finalized) throw new ClusterError("closed", "connection_closed", "the connection was closed while rows were read");
+    if (this.#finalized)
+      throw new ClusterError("closed", "connection_closed", "the connection was closed while rows were read");
     const code = this.#connection.sqlite.exports.sqlite3_step(this.pointer);
     if (code === SQLITE_ROW) return true;
     if (code === SQLITE_DONE) return false;
@@ -178,7 +179,8 @@ export class Statement {
 
   #bind(params: SqlParams | undefined, keep: boolean): void {
     const count = this.#parameterCount;
-    if (this.busy) throw new ClusterError("invalid", "statement_busy", "the statement is being iterated", { sql: this.sql });
+    if (this.busy)
+      throw new ClusterError("invalid", "statement_busy", "the statement is being iterated", { sql: this.sql });
     if (params === undefined) {
       if (count !== 0) this.#refuseCount(0);
       return;
@@ -199,13 +201,19 @@ export class Statement {
     const names = this.#names();
     for (const [index, name] of names.entries()) {
       if (!Object.hasOwn(params, name)) {
-        throw new ClusterError("invalid", "bad_parameter", `parameter ${name} is missing`, { parameter: name, sql: this.sql });
+        throw new ClusterError("invalid", "bad_parameter", `parameter ${name} is missing`, {
+          parameter: name,
+          sql: this.sql,
+        });
       }
       this.#check(this.#connection.codec.bind(this.pointer, index + 1, params[name] as SqlParam, keep, name));
     }
     for (const name of Object.keys(params)) {
       if (!names.includes(name)) {
-        throw new ClusterError("invalid", "bad_parameter", `the statement has no parameter ${name}`, { parameter: name, sql: this.sql });
+        throw new ClusterError("invalid", "bad_parameter", `the statement has no parameter ${name}`, {
+          parameter: name,
+          sql: this.sql,
+        });
       }
     }
   }
@@ -236,7 +244,8 @@ export class Statement {
 /** A function that makes row objects of one shape. */
 function rowMaker(names: readonly string[]): MakeRow {
   // An assignment to this one name would change the row's prototype.
-  if (names.includes("__proto__")) return (values) => Object.fromEntries(names.map((name, index) => [name, values[index] as SqlValue]));
+  if (names.includes("__proto__"))
+    return (values) => Object.fromEntries(names.map((name, index) => [name, values[index] as SqlValue]));
   return (values) => {
     const row: Row = {};
     for (let index = 0; index < names.length; index++) row[names[index] as string] = values[index] as SqlValue;

@@ -193,7 +193,10 @@ function readInteger(view: DataView, at: number): number | bigint {
 }
 
 function refuseParam(name: string | number, found: string, advice: string): never {
-  throw new ClusterError("invalid", "bad_parameter", `parameter ${name} is ${found}: ${advice}`, { parameter: name, found });
+  throw new ClusterError("invalid", "bad_parameter", `parameter ${name} is ${found}: ${advice}`, {
+    parameter: name,
+    found,
+  });
 }
 
 function describe(value: unknown): string {

@@ -204,7 +204,9 @@ export class Writer {
     this.#release = own(`RELEASE ${savepoint}`);
     this.#rollbackTo = own(`ROLLBACK TO ${savepoint}`);
     this.#checkpoint = own("PRAGMA wal_checkpoint(TRUNCATE)");
-    this.#setRow = own("INSERT INTO _lbc(key, value) VALUES (?, ?) ON CONFLICT(key) DO UPDATE SET value = excluded.value");
+    this.#setRow = own(
+      "INSERT INTO _lbc(key, value) VALUES (?, ?) ON CONFLICT(key) DO UPDATE SET value = excluded.value",
+    );
     this.#deleteRow = own("DELETE FROM _lbc WHERE key = ?");
     connection.authorize(whyNotInTransaction);
   }
@@ -237,7 +239,9 @@ export class Writer {
   #undo(error: unknown): void {
     if (this.#connection.autocommit) {
       this.#inTransaction = false;
-      throw new BatchLostError(`SQLite rolled back every transaction of the epoch: ${errorMessage(error)}`, { cause: error });
+      throw new BatchLostError(`SQLite rolled back every transaction of the epoch: ${errorMessage(error)}`, {
+        cause: error,
+      });
     }
     this.#rollbackTo.run(undefined);
     this.#release.run(undefined);
@@ -260,7 +264,9 @@ class TransactionHandle implements Transaction {
     const rowid = Number(exports.sqlite3_last_insert_rowid(this.#connection.pointer));
     return {
       changes: exports.sqlite3_changes(this.#connection.pointer),
-      lastInsertRowid: Number.isSafeInteger(rowid) ? rowid : exports.sqlite3_last_insert_rowid(this.#connection.pointer),
+      lastInsertRowid: Number.isSafeInteger(rowid)
+        ? rowid
+        : exports.sqlite3_last_insert_rowid(this.#connection.pointer),
     };
   }
 
@@ -300,7 +306,11 @@ class TransactionHandle implements Transaction {
 
   #check(sql: string): void {
     if (this.#ended) {
-      throw new ClusterError("closed", "transaction_ended", "the transaction has ended: tx is only for the time of the function");
+      throw new ClusterError(
+        "closed",
+        "transaction_ended",
+        "the transaction has ended: tx is only for the time of the function",
+      );
     }
     const refusal = whyNotText(sql);
     if (refusal !== undefined) throw new ClusterError("invalid", "forbidden_sql", refusal, { sql });

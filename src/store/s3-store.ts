@@ -126,10 +126,12 @@ export class S3Store implements ObjectStore {
     }
     if (isNoSuchKey(answer)) return undefined;
     if (answer.status !== 200 && answer.status !== 206) throw this.#client.failure(request, answer);
-    const size = answer.status === 206 ? this.#wholeSize(request, answer) : answer.bytes.length;
+    if (answer.status === 206 && range !== undefined) {
+      return { ...this.#stat(request, answer, this.#sizeOfRange(request, answer, range)), bytes: answer.bytes };
+    }
     // A server that does not know ranges answers 200 and the whole object.
-    const { start, end } = answer.status === 206 ? { start: 0, end: answer.bytes.length } : rangeWithin(range, size);
-    return { ...this.#stat(request, answer, size), bytes: answer.bytes.subarray(start, end) };
+    const { start, end } = rangeWithin(range, answer.bytes.length);
+    return { ...this.#stat(request, answer, answer.bytes.length), bytes: answer.bytes.subarray(start, end) };
   }
 
   async head(key: string, options: CallOptions = {}): Promise<ObjectStat | undefined> {
@@ -215,10 +217,17 @@ export class S3Store implements ObjectStore {
     if (!this.#bucketExists) await this.list("", { limit: 1, signal: options.signal });
   }
 
-  #wholeSize(request: S3Request, answer: S3Answer): number {
-    const size = /\/(\d+)$/.exec(answer.headers.get("content-range") ?? "")?.[1];
-    if (size === undefined) throw this.#client.badAnswer(request, "the store names no size in Content-Range");
-    return Number(size);
+  /** The whole object's size, once the answer has proved to be the range that was asked for. */
+  #sizeOfRange(request: S3Request, answer: S3Answer, range: { offset: number; length: number }): number {
+    const contentRange = answer.headers.get("content-range") ?? "";
+    const [start, last, size] = (/^bytes (\d+)-(\d+)\/(\d+)$/.exec(contentRange) ?? []).slice(1).map(Number);
+    if (start !== undefined && last !== undefined && size !== undefined) {
+      const expected = rangeWithin(range, size);
+      const isRight = start === expected.start && last === expected.end - 1;
+      if (isRight && answer.bytes.length === expected.end - expected.start) return size;
+    }
+    const reason = `asked for ${range.length} bytes at ${range.offset}, the store sent "${contentRange}"`;
+    throw this.#client.badAnswer(request, reason);
   }
 
   #stat(request: S3Request, answer: S3Answer, size: number): ObjectStat {

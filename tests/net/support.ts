@@ -30,6 +30,7 @@ export class Child {
   readonly exited: Promise<{ code: number | null; signal: string | null }>;
   readonly #lines: AsyncIterator<string>;
   #stderr = "";
+  #ended = false;
 
   constructor(runtime: RuntimeName, script: string, args: readonly (string | number)[] = []) {
     const [command, ...rest] = commandOf(runtime, script);
@@ -41,7 +42,10 @@ export class Child {
     });
     this.#lines = createInterface({ input: stdout })[Symbol.asyncIterator]();
     this.exited = new Promise((resolve) => {
-      this.process.once("exit", (code, signal) => resolve({ code, signal }));
+      this.process.once("exit", (code, signal) => {
+        this.#ended = true;
+        resolve({ code, signal });
+      });
     });
     const timer = setTimeout(() => this.kill(), CHILD_TIMEOUT_MS);
     void this.exited.then(() => clearTimeout(timer));
@@ -60,7 +64,8 @@ export class Child {
 
   /** kill -9, and waits for the end. */
   async kill(): Promise<void> {
-    this.process.kill("SIGKILL");
+    // By its id: on Deno 2.9.6 `ChildProcess.kill` sends nothing after a first signal, not even after SIGSTOP.
+    if (!this.#ended && this.process.pid !== undefined) process.kill(this.process.pid, "SIGKILL");
     await this.exited;
   }
 }

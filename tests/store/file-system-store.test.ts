@@ -6,6 +6,7 @@ import { fileURLToPath } from "node:url";
 import { describe, expect, it, onTestFinished } from "vitest";
 import { fileSystemError } from "../../src/store/file-system-errors.ts";
 import { FileSystemStore } from "../../src/store/file-system-store.ts";
+import { writeFileDurably } from "../../src/store/file-system-write.ts";
 import { codeOf, failureOf } from "./failure.ts";
 import { temporaryDirectory } from "./temporary-directory.ts";
 
@@ -112,6 +113,24 @@ describe("what stays in the directory", () => {
     };
     await expect(store.put("a", { byteLength: 100, read }, { signal: controller.signal })).rejects.toBe(reason);
     await expect.poll(() => everythingIn(directory)).toEqual([]);
+  });
+
+  it("a put that was aborted at its last moment leaves nothing", async () => {
+    const directory = temporaryDirectory();
+    const reason = new Error("stop");
+    const signal = AbortSignal.abort(reason);
+    for (const ifAbsent of [true, false]) {
+      const write = {
+        root: directory,
+        key: "a",
+        target: join(directory, "a"),
+        body: new Uint8Array(0),
+        ifAbsent,
+        signal,
+      };
+      await expect(writeFileDurably(write)).rejects.toBe(reason);
+    }
+    expect(everythingIn(directory)).toEqual([]);
   });
 
   it("files of a writer that died are not listed, and swept when they are old", async () => {

@@ -1,6 +1,6 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { inspect } from "node:util";
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, onTestFinished, vi } from "vitest";
 import { S3Store, type S3StoreOptions } from "../../src/store/s3-store.ts";
 import type { ObjectStore } from "../../src/store/store.ts";
 import { codeOf, failureOf } from "./failure.ts";
@@ -66,8 +66,16 @@ describe("what S3's answers mean", () => {
     ["a slow upload timed out", answer(400, "RequestTimeout"), "unavailable/store_timeout"],
     ["a damaged upload is to repeat", answer(400, "BadDigest"), "unavailable/store_failed"],
     ["other 400 are refusals", answer(400, "InvalidArgument"), "invalid/store_refused"],
-    ["301 is the wrong region", answer(301, "PermanentRedirect"), "invalid/store_wrong_region"],
-    ["307 is the wrong region", answer(307, "TemporaryRedirect"), "invalid/store_wrong_region"],
+    [
+      "301 is the wrong region",
+      answer(301, "PermanentRedirect", { location: "/elsewhere" }),
+      "invalid/store_wrong_region",
+    ],
+    [
+      "307 is the wrong region",
+      answer(307, "TemporaryRedirect", { location: "/elsewhere" }),
+      "invalid/store_wrong_region",
+    ],
     ["no such bucket", answer(404, "NoSuchBucket"), "invalid/store_no_bucket"],
   ];
   it.each(meanings)("%s", async (_name, action, expected) => {
@@ -151,6 +159,26 @@ describe("answers that cannot be trusted", () => {
     const store = await storeAnswering({ kind: "truncate", status: 200, headers, sent: 1_000 });
     expect(await codeOf(store.get("key"))).toBe("unavailable/store_truncated");
   });
+
+  it("a body shorter than announced is noticed where the runtime does not", async () => {
+    const headers = {
+      date: new Date().toUTCString(),
+      "last-modified": new Date().toUTCString(),
+      "content-length": "9",
+    };
+    vi.stubGlobal("fetch", async () => new Response("short", { headers }));
+    onTestFinished(() => void vi.unstubAllGlobals());
+    expect(await codeOf(storeAt("http://127.0.0.1:1").get("key"))).toBe("unavailable/store_truncated");
+  });
+
+  it.each(["bytes 4-7/10", "bytes 3-7/10", "bytes 3-6/*", ""])(
+    "another range than asked for: %j",
+    async (contentRange) => {
+      const headers = { "last-modified": new Date().toUTCString(), "content-range": contentRange };
+      const store = await storeAnswering({ kind: "answer", status: 206, headers, body: "3456" });
+      expect(await codeOf(store.get("key", { range: { offset: 3, length: 4 } }))).toBe("unavailable/store_bad_answer");
+    },
+  );
 
   it("a listing cut short is not taken for the whole", async () => {
     const store = await storeAnswering(listing(row("a"), ""));

@@ -15,9 +15,12 @@ const STATIC: S3Credentials = { accessKeyId: "key", secretAccessKey: "secret" };
 describe("addresses", () => {
   const urlOf = (options: { bucket?: string; endpoint?: string; pathStyle?: boolean; region?: string }) => {
     const { bucket = "bucket", endpoint, pathStyle, region = "eu-west-1" } = options;
-    return new S3Address({ bucket, region, endpoint, pathStyle }).of("a/b c+%é", { "list-type": "2", prefix: "x y/" });
+    return new S3Address({ bucket, region, endpoint, pathStyle }).of("a/b c+%é'()*!", {
+      "list-type": "2",
+      prefix: "x y/",
+    });
   };
-  const path = "a/b%20c%2B%25%C3%A9?list-type=2&prefix=x%20y%2F";
+  const path = "a/b%20c%2B%25%C3%A9%27%28%29%2A%21?list-type=2&prefix=x%20y%2F";
 
   it("AWS is addressed by host name, buckets with dots by path", () => {
     expect(urlOf({})).toBe(`https://bucket.s3.eu-west-1.amazonaws.com/${path}`);
