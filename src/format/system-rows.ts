@@ -114,11 +114,11 @@ function isLeader(value: Record<string, unknown>): value is Leader & Record<stri
 }
 
 function isChain(value: Record<string, unknown>): value is Chain & Record<string, unknown> {
-  return (
-    Number.isSafeInteger(value["epoch"]) &&
-    /^[0-9a-f]{64}$/.test(String(value["wal"])) &&
-    /^[0-9a-f]{16}$/.test(String(value["state"]))
-  );
+  return Number.isSafeInteger(value["epoch"]) && isHex(value["wal"], 64) && isHex(value["state"], 16);
+}
+
+function isHex(value: unknown, digits: number): boolean {
+  return typeof value === "string" && value.length === digits && /^[0-9a-f]*$/.test(value);
 }
 
 function refuse(what: string, key: string, expected: string, found: string): never {

@@ -141,6 +141,7 @@ export function stepCommit(
     case "stepDown":
       return proceed({ ...state, steppingDown: true }, [], settings, moment);
     case "sealFailed":
+      if (phase.name !== "putting") return proceed(state, [], settings, moment);
       return sealFailed(state, settings, moment);
     case "tick":
       if (phase.name === "pausing" && moment.nowMs >= phase.untilMs) return resume(state, phase.then, phase.attempt);

@@ -131,7 +131,9 @@ export function stepFollow(
     case "tick":
       return proceed(state, settings, moment);
     case "wanted": {
-      const pollAtMs = event.epoch > state.epoch ? Math.min(state.pollAtMs, nowMs) : state.pollAtMs;
+      // While requests fail, who waits does not make them come faster.
+      const pollAtMs =
+        event.epoch > state.epoch && state.failures === 0 ? Math.min(state.pollAtMs, nowMs) : state.pollAtMs;
       const wantedEpoch = Math.max(event.epoch, state.wantedEpoch);
       const wantedUntilMs = Math.max(event.untilMs, state.wantedUntilMs);
       return proceed({ ...state, wantedEpoch, wantedUntilMs, pollAtMs }, settings, moment);

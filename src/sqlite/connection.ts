@@ -5,7 +5,7 @@ import type { ValueCodec } from "./values.ts";
 import { VFS_NAME, type Vfs } from "./vfs.ts";
 import { type Pointer, SCRATCH_BYTES, type Sqlite } from "./wasm.ts";
 
-/** Prepared statements that a connection keeps; the one used longest ago goes first. */
+/** Prepared statements that a connection keeps; one that was not used lately goes first. */
 export const CACHED_STATEMENTS_MAX = 256;
 
 const SQLITE_OPEN_READONLY = 1;
@@ -42,6 +42,8 @@ export class Connection {
   readonly #vfs: Vfs;
   readonly #statements = new Map<string, Statement>();
   readonly #owned: Statement[] = [];
+  /** Statements whose rows are read one by one now. */
+  readonly iterating: Set<Statement> = new Set();
   /** False while the library's own SQL is compiled or run, for which the rules of `authorize` do not hold. */
   rulesApply = false;
   #closed = false;
@@ -72,10 +74,13 @@ export class Connection {
    */
   prepare(sql: string, refuse?: (sql: string) => string | undefined): Statement {
     const cached = this.#statements.get(sql);
-    if (cached !== undefined && !cached.busy) return cached;
+    if (cached !== undefined && !cached.busy) {
+      cached.isRecent = true;
+      return cached;
+    }
     const refusal = refuse?.(sql);
     if (refusal !== undefined) throw new ClusterError("invalid", "forbidden_sql", refusal, { sql });
-    const { statement, rest } = this.#compile(sql, cached === undefined);
+    const { statement, rest } = this.#compileOne(sql, cached === undefined);
     if (statement === undefined) throw new ClusterError("invalid", "empty_sql", "there is no SQL in the text", { sql });
     if (!isBlank(rest)) {
       statement.finalize();
@@ -85,7 +90,7 @@ export class Connection {
     }
     if (cached !== undefined) return statement;
     this.#statements.set(sql, statement);
-    if (this.#statements.size > CACHED_STATEMENTS_MAX) this.#evict();
+    if (this.#statements.size > CACHED_STATEMENTS_MAX) this.#evict(statement);
     return statement;
   }
 
@@ -98,12 +103,24 @@ export class Connection {
 
   /** Runs every statement of a script; rows are dropped. */
   exec(script: string): void {
-    let rest = script;
-    while (!isBlank(rest)) {
-      const compiled = this.#compile(rest, false);
-      rest = compiled.rest;
-      compiled.statement?.run(undefined);
+    const bytes = this.#encode(script);
+    const start = this.#allocate(bytes.length + 1);
+    try {
+      this.#write(bytes, start);
+      for (let at = 0; at < bytes.length; ) {
+        const { statement, tail } = this.#compile(start + at, bytes.length - at, false, script);
+        at += tail;
+        statement?.run(undefined);
+        if (tail === 0) return;
+      }
+    } finally {
+      this.sqlite.exports.sqlite3_free(start);
     }
+  }
+
+  /** Ends every iteration: who still asks for rows gets an error. */
+  endIterations(): void {
+    for (const statement of this.iterating) statement.endIteration();
   }
 
   /**
@@ -113,10 +130,17 @@ export class Connection {
    */
   authorize(decide: (action: SqlAction) => string | undefined): void {
     const { sqlite } = this;
-    const callback = (_context: Pointer, action: number, first: string | null, second: string | null): number => {
+    // The bundled API gives 0 for a null pointer.
+    const textOf = (text: string | number | null) => (typeof text === "string" ? text : undefined);
+    const callback = (
+      _context: Pointer,
+      action: number,
+      first: string | number | null,
+      second: string | number | null,
+    ): number => {
       if (!this.rulesApply || action === ACTION_SELECT || action === ACTION_READ || action === ACTION_FUNCTION)
         return 0;
-      this.#refusal = decide({ action, first: first ?? undefined, second: second ?? undefined });
+      this.#refusal = decide({ action, first: textOf(first), second: textOf(second) });
       return this.#refusal === undefined ? 0 : SQLITE_DENY;
     };
     const code = sqlite.api.sqlite3_set_authorizer(this.pointer, callback, 0);
@@ -161,49 +185,94 @@ export class Connection {
     this.#closed = true;
     for (const statement of this.#statements.values()) statement.finalize();
     for (const statement of this.#owned) statement.finalize();
+    this.#statements.clear();
     this.sqlite.exports.sqlite3_close_v2(this.pointer);
   }
 
-  #evict(): void {
+  /** A second chance for what was used since the last time; never `newest`, which is about to be used. */
+  #evict(newest: Statement): void {
     for (const [sql, statement] of this.#statements) {
-      if (statement.busy) continue;
+      if (statement.busy || statement === newest) continue;
       this.#statements.delete(sql);
-      statement.finalize();
-      return;
+      if (!statement.isRecent) {
+        statement.finalize();
+        return;
+      }
+      statement.isRecent = false;
+      this.#statements.set(sql, statement); // At the end, where this loop comes to it again.
     }
   }
 
-  #compile(sql: string, kept: boolean): { statement: Statement | undefined; rest: string } {
+  #compileOne(sql: string, kept: boolean): { statement: Statement | undefined; rest: string } {
     const { sqlite } = this;
-    const bytes = new TextEncoder().encode(sql);
-    const start = bytes.length < SCRATCH_BYTES ? sqlite.scratch : sqlite.exports.sqlite3_malloc(bytes.length + 1);
-    if (start === 0) throw new ClusterError("overloaded", "SQLITE_NOMEM", `no memory for ${bytes.length} bytes of SQL`);
+    const bytes = this.#encode(sql);
+    const start = bytes.length < SCRATCH_BYTES ? sqlite.scratch : this.#allocate(bytes.length + 1);
     try {
-      sqlite.heap.set(bytes, start);
-      sqlite.heap[start + bytes.length] = 0;
-      const { out } = sqlite;
-      const code = sqlite.exports.sqlite3_prepare_v3(
-        this.pointer,
-        start,
-        bytes.length + 1,
-        SQLITE_PREPARE_PERSISTENT,
-        out,
-        out + 4,
-      );
-      if (code !== 0) throw this.error(code, sql);
-      const pointer = sqlite.view.getUint32(out, true);
-      const tail = sqlite.view.getUint32(out + 4, true) - start;
-      const rest = tail >= bytes.length ? "" : new TextDecoder().decode(bytes.subarray(tail));
-      return { statement: pointer === 0 ? undefined : new Statement(this, sql, pointer, kept), rest };
+      this.#write(bytes, start);
+      const { statement, tail } = this.#compile(start, bytes.length, kept, sql);
+      return { statement, rest: tail >= bytes.length ? "" : new TextDecoder().decode(bytes.subarray(tail)) };
     } finally {
       if (start !== sqlite.scratch) sqlite.exports.sqlite3_free(start);
     }
+  }
+
+  /** Compiles the first statement of the text at `start`, a C string; `tail` is where the rest begins. */
+  #compile(
+    start: Pointer,
+    length: number,
+    kept: boolean,
+    sql: string,
+  ): { statement: Statement | undefined; tail: number } {
+    const { sqlite } = this;
+    if (this.#closed) throw new ClusterError("closed", "connection_closed", "the connection was closed");
+    const { out } = sqlite;
+    const code = sqlite.exports.sqlite3_prepare_v3(
+      this.pointer,
+      start,
+      length + 1,
+      SQLITE_PREPARE_PERSISTENT,
+      out,
+      out + 4,
+    );
+    if (code !== 0) throw this.error(code, sql);
+    const pointer = sqlite.view.getUint32(out, true);
+    const tail = sqlite.view.getUint32(out + 4, true) - start;
+    return { statement: pointer === 0 ? undefined : new Statement(this, sql, pointer, kept), tail };
+  }
+
+  /** UTF-8 without NUL, where SQLite would stop reading. */
+  #encode(sql: string): Uint8Array {
+    if (sql.includes("\0"))
+      throw new ClusterError("invalid", "nul_in_sql", "SQL text must not hold a NUL character", { sql });
+    return new TextEncoder().encode(sql);
+  }
+
+  #allocate(bytes: number): Pointer {
+    const start = this.sqlite.exports.sqlite3_malloc(bytes);
+    if (start === 0) throw new ClusterError("overloaded", "SQLITE_NOMEM", `no memory for ${bytes} bytes of SQL`);
+    return start;
+  }
+
+  #write(bytes: Uint8Array, start: Pointer): void {
+    this.sqlite.heap.set(bytes, start);
+    this.sqlite.heap[start + bytes.length] = 0;
   }
 }
 
 /** True if only white space, comments and semicolons are left. */
 function isBlank(sql: string): boolean {
-  return /^(?:[\s;]|--[^\n]*(?:\n|$)|\/\*[\s\S]*?(?:\*\/|$))*$/.test(sql);
+  for (let at = 0; at < sql.length; ) {
+    if (/[\s;]/.test(sql.charAt(at))) at++;
+    else if (sql.startsWith("--", at)) at = endOf("\n", sql, at + 2);
+    else if (sql.startsWith("/*", at)) at = endOf("*/", sql, at + 2);
+    else return false;
+  }
+  return true;
+}
+
+function endOf(mark: string, text: string, from: number): number {
+  const found = text.indexOf(mark, from);
+  return found < 0 ? text.length : found + mark.length;
 }
 
 const SQLITE_NOMEM = 7;

@@ -102,9 +102,11 @@ export class ReaderFile implements VfsFile {
   #look(action: (pinned: PinnedSource) => number): number {
     if (this.#pinned !== undefined) return action(this.#pinned);
     const brief = this.#pinSource();
-    const result = action(brief);
-    brief.release();
-    return result;
+    try {
+      return action(brief);
+    } finally {
+      brief.release();
+    }
   }
 }
 

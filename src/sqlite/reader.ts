@@ -10,7 +10,7 @@ import { ClusterError } from "../errors.ts";
 import { Connection, type SqliteContext } from "./connection.ts";
 import { type PinnedSource, ReaderFile } from "./files.ts";
 import { whyNotInReader } from "./rules.ts";
-import type { Row, Statement } from "./statement.ts";
+import { type Row, Statement } from "./statement.ts";
 import type { SqlParams, SqlValue } from "./values.ts";
 
 /** Readers of rows that are consumed one by one, and snapshots held, at one time. */
@@ -42,10 +42,15 @@ export class ReaderConnection implements Reads {
   readonly #connection: Connection;
   readonly #begin: Statement;
   readonly #commit: Statement;
-  #inTransaction = false;
+  readonly #context: SqliteContext;
+  readonly #path: string;
+  /** True once another database has taken the place of the one that it knows. */
+  isStale = false;
 
   constructor(context: SqliteContext, path: string, pinSource: () => PinnedSource) {
     context.vfs.set(path, { exists: () => true, open: () => new ReaderFile(pinSource) });
+    this.#context = context;
+    this.#path = path;
     this.#connection = new Connection(context, path, "read");
     this.#begin = this.#connection.own(this.#connection.prepare("BEGIN"));
     this.#commit = this.#connection.own(this.#connection.prepare("COMMIT"));
@@ -65,25 +70,32 @@ export class ReaderConnection implements Reads {
   }
 
   iterate<T = Row>(sql: string, params?: SqlParams): IterableIterator<T> {
-    return this.#statement(sql).iterate(params) as IterableIterator<T>;
+    return Statement.iterate(() => this.#statement(sql), params) as IterableIterator<T>;
+  }
+
+  /** True while it holds a version; SQLite itself lets go of it after some errors, e.g. when memory runs out. */
+  get isHolding(): boolean {
+    return !this.#connection.autocommit;
   }
 
   /** Lets go of the version that it reads. */
   release(): void {
-    if (!this.#inTransaction) return;
+    this.#connection.endIterations();
+    if (!this.isHolding) return;
     this.#connection.rulesApply = false;
     this.#commit.run(undefined);
-    this.#inTransaction = false;
   }
 
   close(): void {
+    this.#connection.endIterations();
     this.#connection.close();
+    this.#context.vfs.delete(this.#path);
   }
 
   #statement(sql: string): Statement {
-    if (!this.#inTransaction) {
+    if (!this.isHolding) {
+      this.#connection.rulesApply = false;
       this.#begin.run(undefined);
-      this.#inTransaction = true;
       this.#connection.rulesApply = true;
     }
     const statement = this.#connection.prepare(sql);
@@ -94,15 +106,64 @@ export class ReaderConnection implements Reads {
   }
 }
 
+/** The `reads` of a snapshot: dead once it has ended, because its reader then serves another. */
+class SnapshotReads implements Reads {
+  readonly #reader: ReaderConnection;
+  #ended = false;
+
+  constructor(reader: ReaderConnection) {
+    this.#reader = reader;
+    // The first read decides which version a transaction sees: make it now.
+    reader.get("SELECT 1 FROM sqlite_schema LIMIT 1");
+  }
+
+  query<T = Row>(sql: string, params?: SqlParams): T[] {
+    return this.#held().query<T>(sql, params);
+  }
+
+  get<T = Row>(sql: string, params?: SqlParams): T | undefined {
+    return this.#held().get<T>(sql, params);
+  }
+
+  values<T extends readonly SqlValue[] = SqlValue[]>(sql: string, params?: SqlParams): T[] {
+    return this.#held().values<T>(sql, params);
+  }
+
+  *iterate<T = Row>(sql: string, params?: SqlParams): IterableIterator<T> {
+    yield* this.#held().iterate<T>(sql, params);
+  }
+
+  end(): void {
+    this.#ended = true;
+  }
+
+  #held(): ReaderConnection {
+    if (this.#ended)
+      throw new ClusterError(
+        "closed",
+        "snapshot_ended",
+        "the snapshot has ended: reads is only for the time of the function",
+      );
+    if (!this.#reader.isHolding) {
+      throw new ClusterError(
+        "unavailable",
+        "snapshot_lost",
+        "SQLite gave the snapshot up after an error: take a new one",
+      );
+    }
+    return this.#reader;
+  }
+}
+
 /** The readers of one image: a main one for queries, others for what stays open. */
 export class ReaderPool implements Db {
   readonly #context: SqliteContext;
   readonly #pinSource: () => PinnedSource;
-  readonly #main: ReaderConnection;
+  #main: ReaderConnection;
   readonly #idle: ReaderConnection[] = [];
   readonly #path: string;
   #made = 0;
-  #lent = 0;
+  readonly #lent = new Set<ReaderConnection>();
   #closed = false;
 
   /** @param path of the files in the VFS; differs between pools */
@@ -136,25 +197,41 @@ export class ReaderPool implements Db {
 
   snapshot<T>(fn: (reads: Reads) => T): T {
     const reader = this.#borrow();
+    let reads: SnapshotReads | undefined;
     let pending = false;
+    const end = () => {
+      reads?.end();
+      this.#giveBack(reader);
+    };
     try {
-      // The first read decides which version a transaction sees: make it now.
-      reader.get("SELECT 1 FROM sqlite_schema LIMIT 1");
-      const result = fn(reader);
+      reads = new SnapshotReads(reader);
+      const result = fn(reads);
       if (isThenable(result)) {
+        const settled = Promise.resolve(result).finally(end);
         pending = true;
-        const settled = Promise.resolve(result).finally(() => this.#giveBack(reader));
         return settled as T;
       }
       return result;
     } finally {
-      if (!pending) this.#giveBack(reader);
+      if (!pending) end();
     }
   }
 
   /** Must be called before the image changes. */
   release(): void {
     this.#main.release();
+  }
+
+  /**
+   * Must be called when another database takes the place of this one: the schemas that SQLite
+   * remembers are checked by a counter only, which two histories may share.
+   */
+  renew(): void {
+    if (this.#closed) return;
+    for (const reader of this.#lent) reader.isStale = true;
+    for (const reader of this.#idle.splice(0)) reader.close();
+    this.#main.close();
+    this.#main = this.#make();
   }
 
   /** Closes the readers; those lent are closed when they come back. Safe twice. */
@@ -173,7 +250,7 @@ export class ReaderPool implements Db {
 
   #borrow(): ReaderConnection {
     this.#open();
-    if (this.#lent >= OPEN_READERS_MAX) {
+    if (this.#lent.size >= OPEN_READERS_MAX) {
       throw new ClusterError(
         "overloaded",
         "too_many_readers",
@@ -184,13 +261,13 @@ export class ReaderPool implements Db {
       );
     }
     const reader = this.#idle.pop() ?? this.#make();
-    this.#lent++;
+    this.#lent.add(reader);
     return reader;
   }
 
   #giveBack(reader: ReaderConnection): void {
-    this.#lent--;
-    if (this.#closed) {
+    this.#lent.delete(reader);
+    if (this.#closed || reader.isStale) {
       reader.close();
       return;
     }

@@ -109,6 +109,9 @@ export class ReplicaState {
    */
   verify(bytes: Uint8Array, what: string): VerifiedEpoch {
     const wal = parseWal(bytes, what);
+    const walHash = sha256Hex(wal.bytes);
+    // SQLite salts every WAL file anew: the same one twice is a copy at the wrong place.
+    if (walHash === this.#walHash) this.#refuse(what, "WAL", `another than that of epoch ${this.#epoch}`, "the same");
     const rows = this.#system.read(new WalLayer(this.image, wal), what);
     if (this.#rows !== undefined) {
       if (rows.clusterId !== this.#rows.clusterId) {
@@ -125,7 +128,7 @@ export class ReplicaState {
       }
       this.#verifyChain(rows, this.#rows, what);
     }
-    return { epoch: this.#epoch + 1, wal, walHash: sha256Hex(wal.bytes), rows };
+    return { epoch: this.#epoch + 1, wal, walHash, rows };
   }
 
   /** Applies what `verify` gave for this very state. Readers must have been released. */
@@ -151,15 +154,15 @@ export class ReplicaState {
   /** Takes the WAL object of the epoch itself, which a snapshot does not hold: its hash, if its pages are ours. */
   adoptWal(bytes: Uint8Array, what: string): void {
     const wal = parseWal(bytes, what);
-    for (let frame = 0; frame < wal.frameCount; frame++) {
-      const pageNumber = wal.pageNumbers[frame] as number;
-      const isLast = wal.pageNumbers.lastIndexOf(pageNumber) === frame;
-      if (!isLast || pageNumber > wal.pageCount) continue;
+    if (wal.pageCount !== this.image.pageCount)
+      this.#refuse(what, "pages", String(this.image.pageCount), String(wal.pageCount));
+    const lastFrames = new Map<number, number>();
+    for (const [frame, pageNumber] of wal.pageNumbers.entries()) lastFrames.set(pageNumber, frame);
+    for (const [pageNumber, frame] of lastFrames) {
+      if (pageNumber > wal.pageCount) continue;
       if (!isSamePage(wal, frame, this.image.page(pageNumber)))
         this.#refuse(what, `page ${pageNumber}`, "the snapshot's bytes", "other bytes");
     }
-    if (wal.pageCount !== this.image.pageCount)
-      this.#refuse(what, "pages", String(this.image.pageCount), String(wal.pageCount));
     this.#walHash = sha256Hex(wal.bytes);
   }
 

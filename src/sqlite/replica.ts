@@ -46,8 +46,8 @@ export class Replica {
 
   /** Shows readers another state from now on; who holds a snapshot of the old one keeps it. */
   replace(state: ReplicaState): void {
-    this.#readers.release();
     this.#state = state;
+    this.#readers.renew();
   }
 
   /** See {@link ReplicaState.verify}. */

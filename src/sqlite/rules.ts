@@ -84,6 +84,9 @@ export function whyNotInTransaction({ action, first, second }: SqlAction): strin
     case PRAGMA:
       return whyNotPragma(first, second, true);
     case INSERT:
+      // How temporary virtual tables show.
+      if (first === "sqlite_temp_master" || first === "sqlite_temp_schema") return temporary();
+      return isSystemTable(first) ? systemTable() : undefined;
     case UPDATE:
     case DELETE:
     case CREATE_TABLE:
@@ -97,9 +100,7 @@ export function whyNotInTransaction({ action, first, second }: SqlAction): strin
     case CREATE_VIEW:
       return isSystemTable(first) ? systemTable() : undefined;
     default:
-      return action >= CREATE_TEMP_INDEX && action <= CREATE_TEMP_VIEW
-        ? "temporary tables, views, triggers and indexes are not allowed: they would live on one node only and outlive the transaction"
-        : undefined;
+      return action >= CREATE_TEMP_INDEX && action <= CREATE_TEMP_VIEW ? temporary() : undefined;
   }
 }
 
@@ -140,6 +141,10 @@ function whyNotPragma(name: string | undefined, argument: string | undefined, ma
   if (READ_ONLY_PRAGMAS.has(pragma) && argument === undefined) return undefined;
   if (WRITING_PRAGMAS.has(pragma) && (mayWrite || argument === undefined)) return undefined;
   return `PRAGMA ${pragma}${argument === undefined ? "" : " with a value"} is not allowed: it would outlive the call or change how the database is replicated`;
+}
+
+function temporary(): string {
+  return "temporary tables, views, triggers and indexes are not allowed: they would live on one node only and outlive the transaction";
 }
 
 function isSystemTable(name: string | undefined): boolean {

@@ -1,8 +1,8 @@
 /** A prepared statement, kept for its next use. */
 import { ClusterError } from "../errors.ts";
 import type { Connection } from "./connection.ts";
-import type { SqlParam, SqlParams, SqlValue } from "./values.ts";
-import type { Pointer } from "./wasm.ts";
+import type { SqlParam, SqlParams, SqlValue, ValueCodec } from "./values.ts";
+import type { Pointer, SqliteExports } from "./wasm.ts";
 
 const SQLITE_ROW = 100;
 const SQLITE_DONE = 101;
@@ -18,9 +18,11 @@ export class Statement {
   readonly pointer: Pointer;
   /** True if it cannot change the database. */
   readonly readOnly: boolean;
-  /** True while rows are read from it one by one. */
-  busy = false;
+  /** True if it was used since the cache last looked for one to drop. */
+  isRecent = false;
   readonly #connection: Connection;
+  readonly #exports: SqliteExports;
+  readonly #codec: ValueCodec;
   readonly #parameterCount: number;
   #parameterNames: readonly string[] | undefined;
   #columnCount = 0;
@@ -30,6 +32,7 @@ export class Statement {
   readonly #values: SqlValue[] = [];
   readonly #kept: boolean;
   #finalized = false;
+  #iteration: Iteration | undefined;
 
   /**
    * Only {@link Connection} makes statements.
@@ -42,8 +45,15 @@ export class Statement {
     this.sql = sql;
     this.pointer = pointer;
     const { exports } = connection.sqlite;
+    this.#exports = exports;
+    this.#codec = connection.codec;
     this.readOnly = exports.sqlite3_stmt_readonly(pointer) !== 0;
     this.#parameterCount = exports.sqlite3_bind_parameter_count(pointer);
+  }
+
+  /** True while rows are read from it one by one. */
+  get busy(): boolean {
+    return this.#iteration !== undefined;
   }
 
   /** Names of the result's columns. */
@@ -77,7 +87,7 @@ export class Statement {
     try {
       if (!this.#step()) return rows;
       const makeRow = this.#prepareRows();
-      const { codec } = this.#connection;
+      const codec = this.#codec;
       do {
         codec.row(this.pointer, this.#columnCount, this.#values);
         rows.push(makeRow(this.#values));
@@ -94,7 +104,7 @@ export class Statement {
     try {
       if (!this.#step()) return undefined;
       const makeRow = this.#prepareRows();
-      this.#connection.codec.row(this.pointer, this.#columnCount, this.#values);
+      this.#codec.row(this.pointer, this.#columnCount, this.#values);
       return makeRow(this.#values);
     } finally {
       this.#reset();
@@ -109,7 +119,7 @@ export class Statement {
       while (this.#step()) {
         if (rows.length === 0) this.#checkColumns();
         const values: SqlValue[] = new Array(this.#columnCount);
-        this.#connection.codec.row(this.pointer, this.#columnCount, values);
+        this.#codec.row(this.pointer, this.#columnCount, values);
         rows.push(values);
       }
       return rows;
@@ -118,33 +128,55 @@ export class Statement {
     }
   }
 
-  /** Rows as objects, one by one; ends early when the consumer stops. */
-  *iterate(params: SqlParams | undefined): Generator<Row, void, undefined> {
-    this.#bind(params, true);
-    this.busy = true;
+  /**
+   * Rows as objects, one by one; ends early when the consumer stops.
+   *
+   * @param prepare gives the statement when the first row is asked for: one that was prepared
+   *   before could meanwhile be evicted, or be busy with another iteration
+   */
+  static *iterate(prepare: () => Statement, params: SqlParams | undefined): Generator<Row, void, undefined> {
+    const statement = prepare();
+    statement.#bind(params, true);
+    const iteration: Iteration = { isEnded: false };
+    statement.#iteration = iteration;
+    statement.#connection.iterating.add(statement);
     try {
-      while (this.#step()) {
-        const makeRow = this.#prepareRows();
-        this.#connection.codec.row(this.pointer, this.#columnCount, this.#values);
-        yield makeRow(this.#values);
+      while (statement.#step()) {
+        const makeRow = statement.#prepareRows();
+        statement.#codec.row(statement.pointer, statement.#columnCount, statement.#values);
+        yield makeRow(statement.#values);
+        if (iteration.isEnded) {
+          throw new ClusterError(
+            "closed",
+            "iteration_ended",
+            "the transaction or snapshot in which the rows were read has ended",
+          );
+        }
       }
     } finally {
-      this.busy = false;
-      this.#reset();
+      if (!iteration.isEnded) statement.endIteration();
     }
+  }
+
+  /** Ends the iteration under way, if there is one; who still asks it for rows gets an error. */
+  endIteration(): void {
+    if (this.#iteration === undefined) return;
+    this.#iteration.isEnded = true;
+    this.#iteration = undefined;
+    this.#connection.iterating.delete(this);
+    this.#reset();
   }
 
   /** Frees it; safe twice. Rows that are still asked for fail with `closed`. */
   finalize(): void {
     if (this.#finalized) return;
     this.#finalized = true;
-    this.#connection.sqlite.exports.sqlite3_finalize(this.pointer);
+    this.#exports.sqlite3_finalize(this.pointer);
   }
 
   #step(): boolean {
-    if (this.#finalized)
-      throw new ClusterError("closed", "connection_closed", "the connection was closed while rows were read");
-    const code = this.#connection.sqlite.exports.sqlite3_step(this.pointer);
+    if (this.#finalized) refuseFinalized();
+    const code = this.#exports.sqlite3_step(this.pointer);
     if (code === SQLITE_ROW) return true;
     if (code === SQLITE_DONE) return false;
     throw this.#connection.error(code, this.sql);
@@ -156,16 +188,15 @@ export class Statement {
       this.finalize();
       return;
     }
-    this.#connection.sqlite.exports.sqlite3_reset(this.pointer);
+    this.#exports.sqlite3_reset(this.pointer);
   }
 
   /** A schema change makes SQLite prepare the statement again, with other columns maybe. */
   #checkColumns(): void {
-    const { exports } = this.#connection.sqlite;
-    const reprepared = exports.sqlite3_stmt_status(this.pointer, STMTSTATUS_REPREPARE, 0);
+    const reprepared = this.#exports.sqlite3_stmt_status(this.pointer, STMTSTATUS_REPREPARE, 0);
     if (reprepared === this.#reprepared) return;
     this.#reprepared = reprepared;
-    this.#columnCount = exports.sqlite3_column_count(this.pointer);
+    this.#columnCount = this.#exports.sqlite3_column_count(this.pointer);
     this.#columnNames = undefined;
     this.#makeRow = undefined;
     this.#values.length = this.#columnCount;
@@ -178,17 +209,27 @@ export class Statement {
   }
 
   #bind(params: SqlParams | undefined, keep: boolean): void {
-    const count = this.#parameterCount;
     if (this.busy)
       throw new ClusterError("invalid", "statement_busy", "the statement is being iterated", { sql: this.sql });
+    if (this.#finalized) refuseFinalized();
+    try {
+      this.#bindAll(params, keep);
+    } catch (error) {
+      this.#reset();
+      throw error;
+    }
+  }
+
+  #bindAll(params: SqlParams | undefined, keep: boolean): void {
+    const count = this.#parameterCount;
     if (params === undefined) {
       if (count !== 0) this.#refuseCount(0);
       return;
     }
-    const { codec } = this.#connection;
-    codec.beginBind();
+    const codec = this.#codec;
     if (Array.isArray(params)) {
       if (params.length !== count) this.#refuseCount(params.length);
+      codec.beginBind();
       for (let index = 1; index <= count; index++) {
         this.#check(codec.bind(this.pointer, index, params[index - 1] as SqlParam, keep, index));
       }
@@ -198,15 +239,26 @@ export class Statement {
   }
 
   #bindNamed(params: Readonly<Record<string, SqlParam>>, keep: boolean): void {
+    if (typeof params !== "object" || params === null) {
+      throw new ClusterError("invalid", "bad_parameter", "parameters are an array, or an object of names", {
+        sql: this.sql,
+      });
+    }
     const names = this.#names();
-    for (const [index, name] of names.entries()) {
+    // All are read before the first is bound: a getter may run SQL of its own.
+    const values = names.map((name) => {
       if (!Object.hasOwn(params, name)) {
         throw new ClusterError("invalid", "bad_parameter", `parameter ${name} is missing`, {
           parameter: name,
           sql: this.sql,
         });
       }
-      this.#check(this.#connection.codec.bind(this.pointer, index + 1, params[name] as SqlParam, keep, name));
+      return params[name] as SqlParam;
+    });
+    const codec = this.#codec;
+    codec.beginBind();
+    for (const [index, name] of names.entries()) {
+      this.#check(codec.bind(this.pointer, index + 1, values[index] as SqlParam, keep, name));
     }
     for (const name of Object.keys(params)) {
       if (!names.includes(name)) {
@@ -239,6 +291,15 @@ export class Statement {
       { expected: this.#parameterCount, found, sql: this.sql },
     );
   }
+}
+
+/** One reading of rows one by one. */
+interface Iteration {
+  isEnded: boolean;
+}
+
+function refuseFinalized(): never {
+  throw new ClusterError("closed", "connection_closed", "the connection was closed while rows were read");
 }
 
 /** A function that makes row objects of one shape. */

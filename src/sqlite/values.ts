@@ -10,7 +10,7 @@
  * | BLOB | `Uint8Array`, a copy | `Uint8Array` |
  */
 import { ClusterError } from "../errors.ts";
-import { type Pointer, SCRATCH_BYTES, type Sqlite } from "./wasm.ts";
+import { type Pointer, SCRATCH_BYTES, type Sqlite, type SqliteExports } from "./wasm.ts";
 
 /** What SQLite gives. */
 export type SqlValue = null | number | bigint | string | Uint8Array;
@@ -35,6 +35,7 @@ const UTF8_BYTES_PER_UNIT_MAX = 3;
 /** Reads column values and binds parameters for the statements of one instance. */
 export class ValueCodec {
   readonly #sqlite: Sqlite;
+  readonly #exports: SqliteExports;
   readonly #layout: ValueLayout | undefined;
   #scratchUsed = 0;
   /** Bytes of texts and blobs bound so far. */
@@ -42,6 +43,7 @@ export class ValueCodec {
 
   constructor(sqlite: Sqlite, layout: ValueLayout | undefined) {
     this.#sqlite = sqlite;
+    this.#exports = sqlite.exports;
     this.#layout = layout;
   }
 
@@ -57,7 +59,7 @@ export class ValueCodec {
    * @param name of the parameter, for errors
    */
   bind(statement: Pointer, index: number, value: SqlParam, keep: boolean, name: string | number): number {
-    const { exports } = this.#sqlite;
+    const exports = this.#exports;
     switch (typeof value) {
       case "string":
         return this.#bindText(statement, index, value, keep);
@@ -82,7 +84,7 @@ export class ValueCodec {
 
   /** The value of a column of the current row. */
   column(statement: Pointer, index: number): SqlValue {
-    const { exports } = this.#sqlite;
+    const exports = this.#exports;
     switch (exports.sqlite3_column_type(statement, index)) {
       case SQLITE_INTEGER: {
         const approximate = exports.sqlite3_column_double(statement, index);
@@ -110,8 +112,8 @@ export class ValueCodec {
       for (let index = 0; index < columnCount; index++) out[index] = this.column(statement, index);
       return;
     }
-    const first = this.#sqlite.exports.sqlite3_column_value(statement, 0);
-    const { view } = this.#sqlite;
+    const first = this.#exports.sqlite3_column_value(statement, 0);
+    let { view } = this.#sqlite;
     for (let index = 0; index < columnCount; index++) {
       const value = first + index * layout.stride;
       const flags = view.getUint16(value + layout.flags, true);
@@ -120,7 +122,10 @@ export class ValueCodec {
       else if ((flags & MEM_REAL) !== 0) out[index] = view.getFloat64(value, true);
       else if ((flags & (MEM_STR | MEM_ZERO | MEM_INT_REAL)) === MEM_STR) {
         out[index] = this.#text(view.getUint32(value + layout.start, true), view.getInt32(value + layout.length, true));
-      } else out[index] = this.column(statement, index);
+      } else {
+        out[index] = this.column(statement, index);
+        view = this.#sqlite.view; // A zeroblob is filled in only now: the memory may have moved.
+      }
     }
   }
 
@@ -129,7 +134,8 @@ export class ValueCodec {
   }
 
   #bindText(statement: Pointer, index: number, text: string, keep: boolean): number {
-    const { exports, scratch } = this.#sqlite;
+    const exports = this.#exports;
+    const { scratch } = this.#sqlite;
     const length = text.length;
     const room = length * UTF8_BYTES_PER_UNIT_MAX;
     if (this.#scratchUsed + room > SCRATCH_BYTES) return this.#bindLongText(statement, index, text, room);
@@ -153,7 +159,7 @@ export class ValueCodec {
   }
 
   #bindLongText(statement: Pointer, index: number, text: string, room: number): number {
-    const { exports } = this.#sqlite;
+    const exports = this.#exports;
     const start = this.#allocate(room);
     const bytes = this.#sqlite.buffer.write(text, start, room, "utf8");
     this.boundBytes += bytes;
@@ -163,7 +169,8 @@ export class ValueCodec {
   }
 
   #bindBlob(statement: Pointer, index: number, blob: Uint8Array, keep: boolean): number {
-    const { exports, scratch } = this.#sqlite;
+    const exports = this.#exports;
+    const { scratch } = this.#sqlite;
     this.boundBytes += blob.length;
     if (this.#scratchUsed + blob.length <= SCRATCH_BYTES) {
       const start = scratch + this.#scratchUsed;
@@ -179,7 +186,7 @@ export class ValueCodec {
   }
 
   #allocate(bytes: number): Pointer {
-    const start = this.#sqlite.exports.sqlite3_malloc(bytes);
+    const start = this.#exports.sqlite3_malloc(bytes);
     if (start === 0) {
       throw new ClusterError("overloaded", "SQLITE_NOMEM", `no memory for a parameter of ${bytes} bytes`, { bytes });
     }
@@ -253,7 +260,7 @@ export function probeLayout(sqlite: Sqlite, statement: Pointer): ValueLayout | u
     view.getBigInt64(integer, true) === 4611686018427387905n &&
     flags(empty) === MEM_STR &&
     length(empty) === 0 &&
-    (view.getUint16(zeros + EXPECTED.flags, true) & (MEM_BLOB | MEM_ZERO)) === (MEM_BLOB | MEM_ZERO) &&
+    flags(zeros) === MEM_BLOB &&
     flags(negative) === MEM_INT &&
     view.getBigInt64(negative, true) === -7n;
   return fits ? { stride, ...EXPECTED } : undefined;

@@ -19,11 +19,12 @@ import { MemoryFile, WriterFile } from "./files.ts";
 import { type DurableImage, WalLayer } from "./image.ts";
 import { isThenable, type Reads } from "./reader.ts";
 import { SAVEPOINT_PREFIX, whyNotInTransaction, whyNotText } from "./rules.ts";
-import type { Row, Statement } from "./statement.ts";
+import { type Row, Statement } from "./statement.ts";
 import type { SqlParams, SqlValue } from "./values.ts";
 
 const DBSTATUS_CACHE_USED = 1;
 const DBSTATUS_DEFERRED_FKS = 10;
+const SQLITE_DBCONFIG_ENABLE_FKEY = 1002;
 const SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE = 1006;
 /** Pages that SQLite may keep though they are clean; what is above are pages that wait for the seal. */
 const CLEAN_CACHE_BYTES = 16 * 1024 * 1024;
@@ -67,7 +68,8 @@ export class Writer {
   #deleteRow!: Statement;
   #sealed: Wal | undefined;
   #inTransaction = false;
-  #boundBytesAtBegin = 0;
+  /** Bytes bound by the transactions of the open batch. */
+  #boundBytes = 0;
 
   private constructor(context: SqliteContext, image: DurableImage, path: string) {
     this.#image = image;
@@ -103,8 +105,7 @@ export class Writer {
 
   /** Bytes, about, that wait for the seal. */
   get pendingBytes(): number {
-    const bound = this.#connection.codec.boundBytes - this.#boundBytesAtBegin;
-    return Math.max(bound, this.#connection.status(DBSTATUS_CACHE_USED) - CLEAN_CACHE_BYTES);
+    return Math.max(this.#boundBytes, this.#connection.status(DBSTATUS_CACHE_USED) - CLEAN_CACHE_BYTES);
   }
 
   /**
@@ -117,6 +118,8 @@ export class Writer {
     this.#ensureBegun();
     this.#savepoint.run(undefined);
     const handle = new TransactionHandle(this.#connection);
+    const { codec } = this.#connection;
+    const boundBefore = codec.boundBytes;
     this.#connection.rulesApply = true;
     try {
       const value = fn(handle);
@@ -135,12 +138,13 @@ export class Writer {
       this.#release.run(undefined);
       return value;
     } catch (error) {
+      // First: while rows of a RETURNING are being read, a savepoint cannot be released.
+      handle.end();
       this.#connection.rulesApply = false;
       this.#undo(error);
       throw error;
     } finally {
-      this.#connection.rulesApply = false;
-      handle.end();
+      this.#boundBytes += codec.boundBytes - boundBefore;
     }
   }
 
@@ -215,13 +219,24 @@ export class Writer {
     if (this.#inTransaction) return;
     this.#begin.run(undefined);
     this.#inTransaction = true;
-    this.#boundBytesAtBegin = this.#connection.codec.boundBytes;
+    this.#boundBytes = 0;
   }
 
   #writeRows(rows: SystemRowChanges): void {
     for (const [key, value] of Object.entries(rows)) {
-      if (value === null) this.#deleteRow.run([key]);
+      if (value === null) this.#deleteSystemRow(key);
       else this.#setRow.run([key, value]);
+    }
+  }
+
+  /** No foreign key of a user's table on ours may keep a row from being deleted. */
+  #deleteSystemRow(key: string): void {
+    const { sqlite, pointer } = this.#connection;
+    sqlite.api.sqlite3_db_config(pointer, SQLITE_DBCONFIG_ENABLE_FKEY, 0, 0);
+    try {
+      this.#deleteRow.run([key]);
+    } finally {
+      sqlite.api.sqlite3_db_config(pointer, SQLITE_DBCONFIG_ENABLE_FKEY, 1, 0);
     }
   }
 
@@ -251,7 +266,6 @@ export class Writer {
 /** The `tx` of a transaction function. */
 class TransactionHandle implements Transaction {
   readonly #connection: Connection;
-  readonly #iterations: Generator<unknown, void, undefined>[] = [];
   #ended = false;
 
   constructor(connection: Connection) {
@@ -259,11 +273,15 @@ class TransactionHandle implements Transaction {
   }
 
   run(sql: string, params?: SqlParams): RunResult {
-    this.#statement(sql).run(params);
+    const statement = this.#statement(sql);
     const { exports } = this.#connection.sqlite;
+    const changesBefore = exports.sqlite3_total_changes(this.#connection.pointer);
+    statement.run(params);
+    const hasChanged = exports.sqlite3_total_changes(this.#connection.pointer) !== changesBefore;
     const rowid = Number(exports.sqlite3_last_insert_rowid(this.#connection.pointer));
     return {
-      changes: exports.sqlite3_changes(this.#connection.pointer),
+      // SQLite keeps the count of an earlier statement if this one is not an INSERT, UPDATE or DELETE.
+      changes: hasChanged ? exports.sqlite3_changes(this.#connection.pointer) : 0,
       lastInsertRowid: Number.isSafeInteger(rowid)
         ? rowid
         : exports.sqlite3_last_insert_rowid(this.#connection.pointer),
@@ -288,15 +306,14 @@ class TransactionHandle implements Transaction {
   }
 
   iterate<T = Row>(sql: string, params?: SqlParams): IterableIterator<T> {
-    const rows = this.#statement(sql).iterate(params);
-    this.#iterations.push(rows);
-    return rows as IterableIterator<T>;
+    if (this.#ended) this.#check("");
+    return Statement.iterate(() => this.#statement(sql), params) as IterableIterator<T>;
   }
 
   /** Ends what is still being iterated too: an open read would keep the epoch from being sealed. */
   end(): void {
     this.#ended = true;
-    for (const rows of this.#iterations) rows.return();
+    this.#connection.endIterations();
   }
 
   #statement(sql: string): Statement {

@@ -33,7 +33,9 @@ export function withDeadline<T>(bounds: CallBounds, work: (deadline: Deadline) =
     const onAbort = () => stop(signal?.reason);
     const onTimeout = () => stop(bounds.onTimeout());
     let cancel = clock.after(bounds.timeoutMs, onTimeout);
+    let hasEnded = false;
     const release = () => {
+      hasEnded = true;
       cancel();
       signal?.removeEventListener("abort", onAbort);
     };
@@ -43,7 +45,7 @@ export function withDeadline<T>(bounds: CallBounds, work: (deadline: Deadline) =
       controller.abort(reason);
     };
     const restart = (timeoutMs: number) => {
-      if (controller.signal.aborted) return;
+      if (hasEnded) return;
       cancel();
       cancel = clock.after(timeoutMs, onTimeout);
     };

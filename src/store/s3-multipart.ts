@@ -66,7 +66,6 @@ async function uploadParts(upload: MultipartUpload, uploadId: string): Promise<P
   const worker = async () => {
     for (const { number, piece } of pieces) {
       parts.push(await uploadPart(upload, uploadId, number, piece, failed.signal));
-      failed.signal.throwIfAborted();
     }
   };
   try {

@@ -275,12 +275,14 @@ describe("P6: a lost peer", () => {
 });
 
 describe("GOAWAY", () => {
+  let finishSlow: () => void = () => {};
+
   async function goawayServer(): Promise<{ port: number; sessions: ServerHttp2Session[]; streams: number[] }> {
     const sessions: ServerHttp2Session[] = [];
     const streams: number[] = [];
     const server = createHttp2Server((request, response) => {
       streams.push(request.stream.id ?? 0);
-      if (request.url === "/slow") setTimeout(() => response.end("finished"), 200);
+      if (request.url === "/slow") finishSlow = () => response.end("finished");
       else if (request.url !== "/hang") response.end("ok");
     });
     server.on("session", (session) => {
@@ -305,8 +307,10 @@ describe("GOAWAY", () => {
     await sleep(50);
     sessions[0]?.goaway(0);
     await until(() => peer.state !== "open", "the GOAWAY arrived");
+    expect([peer.state, peer.inFlight], "while the slow answer is still out").toEqual(["draining", 1]);
     expect(await (await peer.request({ path: "/" })).text()).toBe("ok");
     expect(sessions).toHaveLength(2);
+    finishSlow();
     expect(await (await slow).text()).toBe("finished");
     await until(() => peer.inFlight === 0, "the old connection is empty");
     expect(peer.state).toBe("open");

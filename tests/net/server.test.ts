@@ -325,6 +325,29 @@ describe("Listener.close", () => {
     }
   });
 
+  it("ends an HTTP/1.1 connection whose answer had begun before, once that is whole", async () => {
+    let written: ReadableStreamDefaultController<Uint8Array> | undefined;
+    const listener = await serve(
+      () =>
+        new Response(
+          new ReadableStream<Uint8Array>({
+            start(controller) {
+              written = controller;
+            },
+          }),
+        ),
+    );
+    const { socket, received } = await rawSocket(listener);
+    socket.write("GET / HTTP/1.1\r\nhost: x\r\n\r\n");
+    await until(() => received().includes("200 OK"), "the head");
+    expect(received()).not.toContain("connection: close");
+    const closed = listener.close(60_000);
+    written?.enqueue(new TextEncoder().encode("the rest"));
+    written?.close();
+    await closed;
+    await until(() => received().endsWith("the rest\r\n0\r\n\r\n"), "the end of the answer");
+  });
+
   it("cuts off what is left after the grace", async () => {
     const listener = await serve(() => new Promise<Response>(() => {}));
     const outcomes = bothWays(listener).map(([, send]) =>

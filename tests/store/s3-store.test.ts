@@ -120,11 +120,17 @@ describe("credentials", () => {
 
   it("a provider that never answers does not hold up requests for ever", async () => {
     const clock = new ManualClock();
-    const store = new S3Store({ bucket: "bucket", clock, credentials: () => new Promise(() => {}) });
+    let asked = 0;
+    const credentials = () => {
+      asked++;
+      return new Promise<S3Credentials>(() => {});
+    };
+    const store = new S3Store({ bucket: "bucket", clock, credentials });
     expect(await clock.runUntil(codeOf(store.get("a")))).toBe("unavailable/store_timeout");
     clock.advance(60_000);
     await new Promise((resolve) => setImmediate(resolve));
     expect(await clock.runUntil(codeOf(store.get("b")))).toBe("unavailable/store_timeout");
+    expect(asked).toBe(2);
   });
 
   it("a session token is sent and signed", async () => {
@@ -186,7 +192,7 @@ describe.skipIf(rgw === undefined)("uploads", () => {
     expect(source.bytesRead()).toBe(0);
   });
 
-  it("a part that fails is repeated with the same bytes", async () => {
+  it("a part that fails is repeated with the same bytes, and the parts are completed in order", async () => {
     const { proxy, store } = await proxiedStore();
     let failures = 2;
     proxy.onRequest = ({ url }) => {
@@ -195,6 +201,9 @@ describe.skipIf(rgw === undefined)("uploads", () => {
     const bytes = noise(17 * MIB, 4);
     await store.put("large", partSource(bytes));
     expect(Buffer.compare((await store.get("large"))?.bytes ?? Buffer.alloc(0), bytes)).toBe(0);
+    const completion = proxy.requests.find(({ method, url }) => method === "POST" && url.includes("uploadId"));
+    const numbers = [...String(completion?.body).matchAll(/<PartNumber>(\d+)</g)].map(([, number]) => number);
+    expect(numbers).toEqual(["1", "2", "3"]);
   });
 
   it("an upload that fails is abandoned, and no part goes up after that", async () => {

@@ -35,6 +35,17 @@ describe("PrefixStore", () => {
     expect(await codeOf(() => new PrefixStore(new MemoryStore(), "/a"))).toBe("invalid/bad_key");
   });
 
+  it("checks keys and prefixes itself: the store below might not", async () => {
+    const careless = {
+      ...new MemoryStore(),
+      get: async () => undefined,
+      list: async () => ({ objects: [], more: false }),
+    } as unknown as ObjectStore;
+    const part = new PrefixStore(careless, "a");
+    expect(await codeOf(part.get("../x"))).toBe("invalid/bad_key");
+    expect(await codeOf(part.list("../"))).toBe("invalid/bad_key");
+  });
+
   it("has a URL of its own", () => {
     const at = (url: string) => new PrefixStore({ ...new MemoryStore(), url } as unknown as ObjectStore, "p q/r").url;
     expect(at("memory:")).toBe("memory:p%20q/r");
