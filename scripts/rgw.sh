@@ -12,7 +12,7 @@
 # Debian and Ubuntu: apt-get install -y --no-install-recommends radosgw ceph-mon ceph-osd
 set -euo pipefail
 
-readonly NEEDED=(ceph ceph-mon ceph-osd monmaptool radosgw radosgw-admin curl)
+readonly NEEDED=(ceph ceph-mon ceph-osd monmaptool radosgw radosgw-admin curl setsid)
 readonly READY_ATTEMPTS_MAX=600
 readonly OWNER_CHECK_SECONDS=1
 
@@ -87,8 +87,8 @@ up() {
   # Whatever fails from here on leaves no process and no directory behind.
   trap 'down "$directory"' ERR
   if [ -n "$owner" ]; then
-    watch_owner "$directory" "$owner" </dev/null >/dev/null 2>&1 &
-    disown
+    # In a session of its own: what ends the owner's whole process group must not end the watch.
+    setsid "$0" watch "$directory" "$owner" </dev/null >/dev/null 2>&1 &
   fi
 
   local -a config=(-c "$directory/ceph.conf")
@@ -140,6 +140,7 @@ down() {
 
 case ${1:-} in
   up) up "${@:2}" ;;
+  watch) watch_owner "${@:2}" ;;
   down) down "${@:2}" ;;
   *) fail "usage: rgw.sh up DIRECTORY [PORT] [OWNER_PID] | rgw.sh down DIRECTORY" ;;
 esac

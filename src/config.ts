@@ -107,48 +107,59 @@ const snapshotShape = z.strictObject({
   intervalMinMs: milliseconds(0, 24 * 60 * MINUTE_MS).default(30_000),
 });
 
-const clusterShape = z
-  .strictObject({
-    id: z.string().min(1, "must not be empty").max(200),
-    store: z.custom<ObjectStore>(
-      isObjectWith(["get", "head", "put", "list", "delete", "deleteMany"]),
-      "must be an object store, e.g. new FileSystemStore(directory)",
-    ),
-    heartbeatIntervalMs: milliseconds(10, 5 * MINUTE_MS).default(5000),
-    sessionTimeoutMs: milliseconds(50, 10 * MINUTE_MS).default(20_000),
-    pollIntervalMs: milliseconds(5, MINUTE_MS).default(1000),
-    eagerPollIntervalMs: milliseconds(1, MINUTE_MS).default(50),
-    requestBudget: z
-      .union([z.literal("unlimited"), z.strictObject({ perSecond: z.number().positive(), burst: z.number().min(1) })])
-      .optional(),
-    retryBaseMs: milliseconds(1, MINUTE_MS).default(50),
-    retryMaxMs: milliseconds(1, MINUTE_MS).default(5000),
-    pendingBytesMax: count().default(64 * MIB),
-    pendingTransactionsMax: count().default(10_000),
-    fetchParallel: count(256).default(16),
-    fetchBytesMax: count().default(64 * MIB),
-    snapshot: z.preprocess((value) => value ?? {}, snapshotShape),
-    gossipIntervalMs: milliseconds(10, MINUTE_MS).default(1000),
-    shutdownTimeoutMs: milliseconds(0, 10 * MINUTE_MS).default(10_000),
-    requestBytesMax: count().default(16 * MIB),
-    secret: z.string().min(16).optional(),
-    log: z.custom<Log>((value) => typeof value === "function", "must be a function").default(() => silent),
-    clock: z
-      .custom<Clock>(isObjectWith(["monotonicMs", "wallMs", "after", "soon"]), "must be a Clock")
-      .default(systemClock),
-    random: z.custom<Random>(isObjectWith(["bytes", "fraction"]), "must be a Random").default(systemRandom),
-  })
-  .superRefine((options, context) => {
-    const relate = (path: string, message: string) => context.addIssue({ code: "custom", path: [path], message });
-    if (options.heartbeatIntervalMs * 2 > options.sessionTimeoutMs) {
-      relate(
-        "heartbeatIntervalMs",
-        `must be at most half of sessionTimeoutMs (${options.sessionTimeoutMs}), is ${options.heartbeatIntervalMs}`,
-      );
-    }
-    if (options.retryBaseMs > options.retryMaxMs)
-      relate("retryBaseMs", `must be at most retryMaxMs (${options.retryMaxMs})`);
-  });
+const clusterShape = z.strictObject({
+  id: z.string().min(1, "must not be empty").max(200),
+  store: z.custom<ObjectStore>(
+    isObjectWith(["get", "head", "put", "list", "delete", "deleteMany"]),
+    "must be an object store, e.g. new FileSystemStore(directory)",
+  ),
+  heartbeatIntervalMs: milliseconds(10, 5 * MINUTE_MS).default(5000),
+  sessionTimeoutMs: milliseconds(50, 10 * MINUTE_MS).default(20_000),
+  pollIntervalMs: milliseconds(5, MINUTE_MS).default(1000),
+  eagerPollIntervalMs: milliseconds(1, MINUTE_MS).default(50),
+  requestBudget: z
+    .union([z.literal("unlimited"), z.strictObject({ perSecond: z.number().positive(), burst: z.number().min(1) })])
+    .optional(),
+  retryBaseMs: milliseconds(1, MINUTE_MS).default(50),
+  retryMaxMs: milliseconds(1, MINUTE_MS).default(5000),
+  pendingBytesMax: count().default(64 * MIB),
+  pendingTransactionsMax: count().default(10_000),
+  fetchParallel: count(256).default(16),
+  fetchBytesMax: count().default(64 * MIB),
+  snapshot: z.preprocess((value) => value ?? {}, snapshotShape),
+  gossipIntervalMs: milliseconds(10, MINUTE_MS).default(1000),
+  shutdownTimeoutMs: milliseconds(0, 10 * MINUTE_MS).default(10_000),
+  requestBytesMax: count().default(16 * MIB),
+  secret: z.string().min(16).optional(),
+  log: z.custom<Log>((value) => typeof value === "function", "must be a function").default(() => silent),
+  clock: z
+    .custom<Clock>(isObjectWith(["monotonicMs", "wallMs", "after", "soon"]), "must be a Clock")
+    .default(systemClock),
+  random: z.custom<Random>(isObjectWith(["bytes", "fraction"]), "must be a Random").default(systemRandom),
+});
+
+/** What relations between options compare; what is wrong by itself is `NaN` here, and no relation then fails. */
+const relatedShape = z.object({
+  heartbeatIntervalMs: clusterShape.shape.heartbeatIntervalMs.catch(Number.NaN),
+  sessionTimeoutMs: clusterShape.shape.sessionTimeoutMs.catch(Number.NaN),
+  retryBaseMs: clusterShape.shape.retryBaseMs.catch(Number.NaN),
+  retryMaxMs: clusterShape.shape.retryMaxMs.catch(Number.NaN),
+});
+
+/** Checked apart from the shape, so that one error tells the problems of both. */
+function relationProblems(options: unknown): string[] {
+  const { data } = relatedShape.safeParse(options);
+  if (data === undefined) return [];
+  const { heartbeatIntervalMs, sessionTimeoutMs, retryBaseMs, retryMaxMs } = data;
+  const problems: string[] = [];
+  if (heartbeatIntervalMs * 2 > sessionTimeoutMs) {
+    problems.push(
+      `heartbeatIntervalMs: must be at most half of sessionTimeoutMs (${sessionTimeoutMs}), is ${heartbeatIntervalMs}`,
+    );
+  }
+  if (retryBaseMs > retryMaxMs) problems.push(`retryBaseMs: must be at most retryMaxMs (${retryMaxMs})`);
+  return problems;
+}
 
 /** *Default* request budget on a store that charges for requests. */
 const REMOTE_BUDGET: RequestBudget = { perSecond: 2, burst: 120 };
@@ -159,20 +170,36 @@ const REMOTE_BUDGET: RequestBudget = { perSecond: 2, burst: 120 };
  * @throws ClusterError `invalid`/`bad_configuration` that names every problem at once
  */
 export function parseClusterOptions(options: ClusterOptions): ClusterSettings {
-  const { requestBudget, ...settings } = parseWith(clusterShape, options, "LittleBigCluster");
+  const { requestBudget, ...settings } = parseWith(
+    clusterShape,
+    options,
+    "LittleBigCluster",
+    relationProblems(options),
+  );
   const standard = settings.store.locality === "remote" ? REMOTE_BUDGET : undefined;
   const budget = requestBudget === "unlimited" ? undefined : (requestBudget ?? standard);
-  return Object.freeze({ ...settings, secret: settings.secret, budget });
+  const snapshot = Object.freeze(settings.snapshot);
+  return Object.freeze({ ...settings, snapshot, secret: settings.secret, budget: budget && Object.freeze(budget) });
 }
 
-/** Checks `options` against `shape`, with every problem in one error. */
-export function parseWith<Shape extends z.ZodType>(shape: Shape, options: unknown, what: string): z.output<Shape> {
+/**
+ * Checks `options` against `shape`, with every problem in one error.
+ *
+ * @param related problems that were found apart from the shape
+ */
+export function parseWith<Shape extends z.ZodType>(
+  shape: Shape,
+  options: unknown,
+  what: string,
+  related: readonly string[] = [],
+): z.output<Shape> {
   const result = shape.safeParse(options);
-  if (result.success) return result.data;
-  const problems = result.error.issues.map((issue) => {
+  if (result.success && related.length === 0) return result.data;
+  const ofShape = (result.error?.issues ?? []).map((issue) => {
     const path = issue.path.length === 0 ? "options" : issue.path.join(".");
     return `${path}: ${issue.message}`;
   });
+  const problems = [...ofShape, ...related];
   throw new ClusterError(
     "invalid",
     "bad_configuration",

@@ -1,5 +1,5 @@
 /** Makes databases large enough to measure with. */
-import { type ClusterNode, LittleBigCluster, type ObjectStore } from "../../src/mod.ts";
+import { type ClusterNode, LittleBigCluster, type ObjectStore, type SnapshotOptions } from "../../src/mod.ts";
 
 const ROW_BYTES = 3900;
 const ROWS_PER_EPOCH = 4096;
@@ -15,10 +15,7 @@ export async function fill(node: ClusterNode, bytes: number): Promise<void> {
 }
 
 /** A leader of a new cluster; snapshots only as `snapshot` says. */
-export async function lead(
-  store: ObjectStore,
-  snapshot: { walBytesMin: number; intervalMinMs: number; epochsMax: number },
-): Promise<ClusterNode> {
+export async function lead(store: ObjectStore, snapshot: SnapshotOptions): Promise<ClusterNode> {
   const cluster = new LittleBigCluster({ id: "bench", store, requestBudget: "unlimited", snapshot });
   await cluster.initIfNeeded();
   const node = await cluster.joinAsLeader({ address: "127.0.0.1:0" });
@@ -27,10 +24,11 @@ export async function lead(
 }
 
 /** Takes none by itself. */
-export const NO_SNAPSHOTS = {
-  walBytesMin: Number.MAX_SAFE_INTEGER,
-  intervalMinMs: 0,
-  epochsMax: Number.MAX_SAFE_INTEGER,
-} as const;
-/** Takes one as soon as it can. */
-export const EAGER_SNAPSHOTS = { walBytesMin: 0, intervalMinMs: 0, databaseFraction: 0, epochsMax: 1 } as const;
+export const NO_SNAPSHOTS: SnapshotOptions = { walBytesMin: 2 ** 50, epochsMax: 2 ** 50 };
+/** Takes one as soon as it can, then none for an hour. */
+export const ONE_SNAPSHOT: SnapshotOptions = {
+  walBytesMin: 0,
+  databaseFraction: 0,
+  epochsMax: 1,
+  intervalMinMs: 3_600_000,
+};

@@ -23,8 +23,13 @@ export interface ConnectionInfo extends NodeBindings {
   readonly authorized: boolean;
 }
 
-/** The information about one request's connection. */
-export function connectionInfo(bindings: NodeBindings): ConnectionInfo {
+/**
+ * The information about one request's connection.
+ *
+ * @param mutualTls whether the listener demands clients' certificates. Without that Deno 2.9.6 calls every client
+ * authorized, also one that showed nothing.
+ */
+export function connectionInfo(bindings: NodeBindings, mutualTls: boolean): ConnectionInfo {
   const { incoming, outgoing } = bindings;
   return {
     incoming,
@@ -40,7 +45,7 @@ export function connectionInfo(bindings: NodeBindings): ConnectionInfo {
       return (incoming.socket as TLSSocket | undefined)?.encrypted === true;
     },
     get authorized() {
-      return (incoming.socket as TLSSocket | undefined)?.authorized === true;
+      return mutualTls && (incoming.socket as TLSSocket | undefined)?.authorized === true;
     },
   };
 }

@@ -17,6 +17,8 @@ export interface RequestServerOptions {
   readonly fetch: FetchHandler;
   readonly limits: ServerLimits;
   readonly log: Log;
+  /** Clients had to show a certificate. */
+  readonly mutualTls: boolean;
   /** True once the connections should end with their answers. */
   readonly isClosing: () => boolean;
 }
@@ -30,7 +32,7 @@ export class RequestServer {
   }
 
   async serve(request: Request, bindings: NodeBindings): Promise<Response> {
-    const info = connectionInfo(bindings);
+    const info = connectionInfo(bindings, this.#options.mutualTls);
     const response = this.#refusal(request, info) ?? (await this.#handle(request, info));
     if (response.headers.has("x-hono-already-sent")) return response;
     try {

@@ -94,6 +94,7 @@ class DualServer implements Listener {
       fetch: options.fetch,
       limits: this.#limits,
       log: options.log ?? silent,
+      mutualTls: options.tls?.clientCa !== undefined,
       isClosing: () => this.#closed !== undefined,
     });
     const listener = getRequestListener(

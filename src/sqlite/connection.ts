@@ -27,6 +27,8 @@ export interface SqlAction {
   readonly action: number;
   readonly first: string | undefined;
   readonly second: string | undefined;
+  /** Its schema name: `main`, `temp`. */
+  readonly database: string | undefined;
 }
 
 const SQLITE_AUTH = 23;
@@ -132,15 +134,11 @@ export class Connection {
     const { sqlite } = this;
     // The bundled API gives 0 for a null pointer.
     const textOf = (text: string | number | null) => (typeof text === "string" ? text : undefined);
-    const callback = (
-      _context: Pointer,
-      action: number,
-      first: string | number | null,
-      second: string | number | null,
-    ): number => {
+    type Text = string | number | null;
+    const callback = (_context: Pointer, action: number, first: Text, second: Text, database: Text): number => {
       if (!this.rulesApply || action === ACTION_SELECT || action === ACTION_READ || action === ACTION_FUNCTION)
         return 0;
-      this.#refusal = decide({ action, first: textOf(first), second: textOf(second) });
+      this.#refusal = decide({ action, first: textOf(first), second: textOf(second), database: textOf(database) });
       return this.#refusal === undefined ? 0 : SQLITE_DENY;
     };
     const code = sqlite.api.sqlite3_set_authorizer(this.pointer, callback, 0);

@@ -70,7 +70,7 @@ const WRITING_PRAGMAS: ReadonlySet<string> = new Set([
 ]);
 
 /** Why a transaction's statement is refused, or `undefined` if it is not. */
-export function whyNotInTransaction({ action, first, second }: SqlAction): string | undefined {
+export function whyNotInTransaction({ action, first, second, database }: SqlAction): string | undefined {
   switch (action) {
     case TRANSACTION:
       return `${first} is not allowed inside a transaction function: it commits when the function returns and rolls back when it throws`;
@@ -84,8 +84,8 @@ export function whyNotInTransaction({ action, first, second }: SqlAction): strin
     case PRAGMA:
       return whyNotPragma(first, second, true);
     case INSERT:
-      // How temporary virtual tables show.
-      if (first === "sqlite_temp_master" || first === "sqlite_temp_schema") return temporary();
+      // Every CREATE inserts a row into a schema: so CREATE TABLE temp.x shows, which has no action of its own.
+      if (database === "temp") return temporary();
       return isSystemTable(first) ? systemTable() : undefined;
     case UPDATE:
     case DELETE:

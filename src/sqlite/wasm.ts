@@ -65,7 +65,13 @@ export interface SqliteApi {
   sqlite3_js_rc_str(code: number): string | undefined;
   sqlite3_set_authorizer(
     db: Pointer,
-    callback: (context: Pointer, action: number, first: string | null, second: string | null) => number,
+    callback: (
+      context: Pointer,
+      action: number,
+      first: string | number | null,
+      second: string | number | null,
+      database: string | number | null,
+    ) => number,
     context: Pointer,
   ): number;
   sqlite3_db_config(db: Pointer, option: number, ...values: number[]): number;

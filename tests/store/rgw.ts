@@ -1,5 +1,5 @@
 import { execFile } from "node:child_process";
-import { mkdtemp, rm } from "node:fs/promises";
+import { randomUUID } from "node:crypto";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -25,11 +25,9 @@ declare module "vitest" {
 
 /** Starts one; it ends with this process at the latest. */
 export async function startRgw(): Promise<{ state: RgwState; stop: () => Promise<void> }> {
-  const parent = await mkdtemp(join(tmpdir(), "lbc-rgw-"));
-  const directory = join(parent, "rgw");
+  const directory = join(tmpdir(), `lbc-rgw-${randomUUID()}`);
   const stop = async () => {
     await run(SCRIPT, ["down", directory]);
-    await rm(parent, { recursive: true, force: true });
   };
   try {
     const port = await freePorts(3);

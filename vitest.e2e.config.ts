@@ -1,0 +1,17 @@
+import process from "node:process";
+import { defineConfig, type ViteUserConfig } from "vitest/config";
+
+/**
+ * The suites that need no S3 server: what runs inside each runtime
+ * (`tests/e2e/library.test.ts`), and what starts processes of its own.
+ * `LBC_TESTS` may name others.
+ */
+const config: ViteUserConfig = defineConfig({
+  test: {
+    include: (process.env["LBC_TESTS"] ?? "tests/e2e/**/*.test.ts").split(","),
+    testTimeout: 30_000,
+    hookTimeout: 60_000,
+  },
+});
+
+export default config;
