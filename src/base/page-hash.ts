@@ -1,5 +1,5 @@
 /**
- * The hash behind the state checksum (DESIGN §2): the checksum of a database is
+ * The hash behind the state checksum (docs/architecture.md §2): the checksum of a database is
  * the sum, modulo 2^32 in each of two halves, of the hashes of its pages. A sum
  * does not depend on the order and lets one page be exchanged by subtracting
  * its old hash and adding the new one.

@@ -1,5 +1,5 @@
 /**
- * Names of the objects in the bucket (DESIGN §2). Epochs are zero-padded, so
+ * Names of the objects in the bucket (docs/architecture.md §2). Epochs are zero-padded, so
  * that the order of the names is the order of the epochs.
  */
 

@@ -1,5 +1,5 @@
 /**
- * The rows of the system table `_lbc` (DESIGN §2) as values.
+ * The rows of the system table `_lbc` (docs/architecture.md §2) as values.
  */
 import { ClusterError } from "../errors.ts";
 

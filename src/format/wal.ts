@@ -23,7 +23,7 @@ import { ClusterError } from "../errors.ts";
 
 export const WAL_HEADER_BYTES = 32;
 export const FRAME_HEADER_BYTES = 24;
-/** The only page size of ours (DESIGN §2). */
+/** The only page size of ours (docs/architecture.md §2). */
 export const PAGE_BYTES = 4096;
 
 const FRAME_BYTES = FRAME_HEADER_BYTES + PAGE_BYTES;

@@ -3,7 +3,7 @@ import { constants } from "node:http2";
 import type { Cancel, Clock } from "../base/clock.ts";
 
 /**
- * Flow-control window of a stream and of a connection, both directions. Measured (FACTS.md): Bun 1.4.5 stalls when the
+ * Flow-control window of a stream and of a connection, both directions. Measured : Bun 1.4.5 stalls when the
  * two differ; Node 20 deadlocks under bulk in both directions from 4 MiB up; the default of 64 KiB starves uploads.
  */
 export const HTTP2_WINDOW_BYTES = 262_144;

@@ -1,6 +1,6 @@
 /**
  * The Hono application that a node serves: the library's own routes, then the
- * user's (DESIGN §6).
+ * user's (docs/architecture.md §6).
  */
 import { type Context, Hono } from "hono";
 import { ClusterError, type ErrorKind, isClusterError } from "../errors.ts";

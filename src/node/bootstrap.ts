@@ -1,5 +1,5 @@
 /**
- * Joining: builds the database from the bucket (DESIGN §5). Nothing of it is
+ * Joining: builds the database from the bucket (docs/architecture.md §5). Nothing of it is
  * shown to readers before it is complete and proven.
  */
 import type { Log } from "../base/log.ts";

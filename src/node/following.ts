@@ -15,6 +15,7 @@ import {
 } from "../protocol/follow.ts";
 import type { Replica } from "../sqlite/replica.ts";
 import { type Bootstrapped, bootstrap } from "./bootstrap.ts";
+import type { LeadershipEnd } from "./leadership.ts";
 import { listLaterEpochs } from "./listing.ts";
 import { Machine, momentOf } from "./machine.ts";
 import type { NodeParts } from "./parts.ts";
@@ -74,12 +75,13 @@ export class Following {
   }
 
   /** The leadership that `onClaim` asked for is over. */
-  leadershipEnded(steppedDown: boolean): void {
+  leadershipEnded({ reason, isLeftBehind }: LeadershipEnd): void {
     this.#machine.dispatch({
       type: "leadershipEnded",
       epoch: this.#replica.epoch,
       hasLeader: this.#hasLeader,
-      steppedDown,
+      steppedDown: reason === "steppedDown",
+      isLeftBehind,
     });
   }
 

@@ -1,6 +1,6 @@
 /**
  * Members tell the leader of themselves, and it tells them of each other
- * (DESIGN §6). While nobody leads, the last roster stands.
+ * (docs/architecture.md §6). While nobody leads, the last roster stands.
  */
 import type { Cancel } from "../base/clock.ts";
 import { errorMessage } from "../errors.ts";

@@ -1,5 +1,5 @@
 /**
- * Making a cluster (DESIGN §2): epoch 0's WAL is the commit point; everything
+ * Making a cluster (docs/architecture.md §2): epoch 0's WAL is the commit point; everything
  * else can be derived from it.
  */
 import { equalBytes, toBase64Url, toHex } from "../base/bytes.ts";

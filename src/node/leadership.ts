@@ -8,6 +8,7 @@ import { ClusterError, errorMessage } from "../errors.ts";
 import { walKey } from "../format/keys.ts";
 import { encodeChain, encodeLeader, type Leader } from "../format/system-rows.ts";
 import type { Wal } from "../format/wal.ts";
+import { sleep } from "../platform/sleep.ts";
 import { sha256Hex } from "../platform/system.ts";
 import {
   acceptsTransactions,
@@ -18,11 +19,15 @@ import {
   type CommitState,
   stepCommit,
 } from "../protocol/commit.ts";
+import { backoffMs } from "../protocol/moment.ts";
 import type { Replica } from "../sqlite/replica.ts";
 import { BatchLostError, type SystemRowChanges, type Transaction, type Writer } from "../sqlite/writer.ts";
 import { listLaterEpochs } from "./listing.ts";
 import { Machine, momentOf } from "./machine.ts";
 import type { NodeParts } from "./parts.ts";
+
+/** How often the deletion of an epoch that history does not know is tried. */
+const ORPHAN_ATTEMPTS_MAX = 10;
 
 /** An epoch that is in the store. */
 export interface DurableEpoch {
@@ -47,6 +52,8 @@ export interface LeadershipEnd {
   readonly reason: "fenced" | "steppedDown" | "closed";
   /** Whether the claim ever became durable. */
   readonly wasLeading: boolean;
+  /** History went on without the epoch that we created: what is after ours in the store cannot be trusted to be it. */
+  readonly isLeftBehind: boolean;
 }
 
 /** Transactions that become durable together. */
@@ -143,6 +150,8 @@ export class Leadership {
 
   /** Writes what is pending and gives the leadership up; resolves when that is durable or the leadership is over. */
   async stepDown(): Promise<void> {
+    // Who asks from inside a transaction function must not have it sealed half done.
+    await null;
     this.#machine.dispatch({ type: "stepDown" });
     await this.#end.promise;
   }
@@ -150,7 +159,9 @@ export class Leadership {
   /** Ends at once, with nothing more asked of the store. */
   close(): void {
     if (this.#isOver) return;
-    this.#finish("closed", unknownOutcome("the node was shut down before the store answered"), () => nodeClosed());
+    this.#finish("closed", false, unknownOutcome("the node was shut down before the store answered"), () =>
+      nodeClosed(),
+    );
   }
 
   #submit(batch: Batch): void {
@@ -343,7 +354,7 @@ export class Leadership {
 
   #endFrom(action: Extract<CommitAction, { type: "end" }>): void {
     const epoch = this.#replica.epoch + 1;
-    if (action.deleteOurs) this.#deleteOrphan(epoch);
+    if (action.deleteOurs) void this.#deleteOrphan(epoch);
     const fenced = (what: string) =>
       new ClusterError("fenced", "fenced", `another node leads since epoch ${epoch}: ${what}`, {
         epoch,
@@ -356,10 +367,15 @@ export class Leadership {
           )
         : fenced("the transaction was not written");
     const openReason = () => (action.reason === "fenced" ? fenced("the transaction was not written") : steppedDown());
-    this.#finish(action.reason, sealedReason, openReason);
+    this.#finish(action.reason, action.deleteOurs, sealedReason, openReason);
   }
 
-  #finish(reason: LeadershipEnd["reason"], sealedReason: ClusterError, openReason: () => ClusterError): void {
+  #finish(
+    reason: LeadershipEnd["reason"],
+    isLeftBehind: boolean,
+    sealedReason: ClusterError,
+    openReason: () => ClusterError,
+  ): void {
     this.#isOver = true;
     this.#machine.stop();
     this.#abort.abort(new ClusterError("closed", "leadership_over", "the leadership is over"));
@@ -367,16 +383,24 @@ export class Leadership {
     this.#sealed = undefined;
     this.#batch.durable.reject(openReason());
     this.#closeWriter();
-    this.#end.resolve({ reason, wasLeading: this.#wasLeading });
+    this.#end.resolve({ reason, wasLeading: this.#wasLeading, isLeftBehind });
   }
 
   /** An epoch of ours that history does not know; nobody reads it, but who starts from it would be misled. */
-  #deleteOrphan(epoch: number): void {
-    const { store, log } = this.#parts;
-    store.delete(walKey(epoch)).then(
-      () => log({ level: "warn", event: "orphan_deleted", epoch }),
-      (error: unknown) => log({ level: "error", event: "orphan_not_deleted", epoch, reason: errorMessage(error) }),
-    );
+  async #deleteOrphan(epoch: number): Promise<void> {
+    const { store, log, settings } = this.#parts;
+    const { clock, random, retryBaseMs, retryMaxMs } = settings;
+    for (let attempt = 1; ; attempt++) {
+      try {
+        await store.delete(walKey(epoch));
+        log({ level: "warn", event: "orphan_deleted", epoch });
+        return;
+      } catch (error) {
+        log({ level: "error", event: "orphan_not_deleted", epoch, attempt, reason: errorMessage(error) });
+        if (attempt === ORPHAN_ATTEMPTS_MAX) return;
+        await sleep(clock, backoffMs(attempt, retryBaseMs, retryMaxMs, random.fraction()));
+      }
+    }
   }
 
   #warn(event: string, epoch: number, error: unknown): void {

@@ -297,7 +297,7 @@ export class ClusterNode {
       parts.log({ level: "warn", event: "leadership_ended", epoch: replica.epoch, reason: end.reason });
     void this.#snapshotter.follow();
     if (this.#role.current === "leader" && this.#shutdown === undefined) this.#role.set("standby");
-    this.#following.leadershipEnded(end.reason === "steppedDown");
+    this.#following.leadershipEnded(end);
   }
 
   #onEpoch(epoch: number, walBytes: number): void {

@@ -1,4 +1,4 @@
-/** Which objects a node reads to join (DESIGN §5), decided from a listing. */
+/** Which objects a node reads to join (docs/architecture.md §5), decided from a listing. */
 import type { ParsedKey } from "../format/keys.ts";
 
 /** A state to start from, and the epochs to apply after it. */

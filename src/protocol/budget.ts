@@ -1,5 +1,5 @@
 /**
- * The request budget: a token bucket over epochs (DESIGN §4). It bounds what a
+ * The request budget: a token bucket over epochs (docs/architecture.md §4). It bounds what a
  * busy cluster costs on a store that charges for requests.
  */
 

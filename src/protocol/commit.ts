@@ -1,5 +1,5 @@
 /**
- * The life of a leadership, from the claim to its end (DESIGN §4), as a
+ * The life of a leadership, from the claim to its end (docs/architecture.md §4), as a
  * function of (state, event).
  *
  * ```
@@ -20,7 +20,7 @@
 import { type Budget, type BudgetLimit, budgetReadyAtMs, fullBudget, spendBudget } from "./budget.ts";
 import { backoffMs, type Decision, type Moment } from "./moment.ts";
 
-/** History younger than this is never trimmed: half of the shortest retention (DESIGN §4). */
+/** History younger than this is never trimmed: half of the shortest retention (docs/architecture.md §4). */
 const TRIM_AGE_MIN_MS = 30 * 60_000;
 
 export interface CommitSettings {

@@ -1,5 +1,5 @@
 /**
- * Following and electing (DESIGN §5) as a function of (state, event).
+ * Following and electing (docs/architecture.md §5) as a function of (state, event).
  *
  * ```
  *             missing: wait, then                 the hole says: our epochs are gone
@@ -43,6 +43,8 @@ export interface FollowState {
   readonly caughtUp: boolean;
   /** Rule 3: the newest epoch was old by the store's clock when the node joined. */
   readonly staleAtJoin: boolean;
+  /** Nothing is fetched before the store has told that it continues what is applied. */
+  readonly mustAsk: boolean;
   /** Rule 1: when the claim is due. */
   readonly claimAtMs: number | undefined;
   /** No claim before this: the node has just stepped down. */
@@ -78,6 +80,8 @@ export type FollowEvent =
       readonly epoch: number;
       readonly hasLeader: boolean;
       readonly steppedDown: boolean;
+      /** History went on without our epochs: the next one in the store may be our own orphan. */
+      readonly isLeftBehind?: boolean;
     };
 
 export type FollowAction =
@@ -107,6 +111,7 @@ export function beginFollow(
     progressAtWallMs: moment.wallMs,
     caughtUp: false,
     staleAtJoin: newestAgeMs > settings.sessionTimeoutMs + STORE_CLOCK_MARGIN_MS,
+    mustAsk: false,
     claimAtMs: undefined,
     noClaimBeforeMs: Number.NEGATIVE_INFINITY,
     pollAtMs: moment.nowMs,
@@ -172,12 +177,17 @@ export function stepFollow(
       return proceed({ ...began, noClaimBeforeMs, wantedEpoch, wantedUntilMs, divergences }, settings, moment);
     }
     case "bootstrapFailed":
-      return failed({ ...state, caughtUp: false }, settings, moment);
+      return failed({ ...state, caughtUp: false, mustAsk: true }, settings, moment);
     case "leadershipEnded": {
       const pauseMs = event.steppedDown ? settings.pollIntervalMs * 2 + CLAIM_DELAY_MAX_MS + STORE_CLOCK_MARGIN_MS : 0;
       const began = beginFollow(event.epoch, event.hasLeader, 0, settings, moment);
       const { wantedEpoch, wantedUntilMs } = state;
-      return proceed({ ...began, noClaimBeforeMs: nowMs + pauseMs, wantedEpoch, wantedUntilMs }, settings, moment);
+      const mustAsk = event.isLeftBehind === true;
+      return proceed(
+        { ...began, mustAsk, noClaimBeforeMs: nowMs + pauseMs, wantedEpoch, wantedUntilMs },
+        settings,
+        moment,
+      );
     }
   }
 }
@@ -204,7 +214,7 @@ function proceed(state: FollowState, settings: FollowSettings, moment: Moment): 
  * one that a paused leader created again.
  */
 function mustAsk(state: FollowState, settings: FollowSettings, moment: Moment): boolean {
-  if (state.staleAtJoin && settings.candidate) return true;
+  if (state.mustAsk || (state.staleAtJoin && settings.candidate)) return true;
   const silentMs = moment.nowMs - Math.max(state.progressAtMs, state.askedAtMs);
   const silentWallMs = moment.wallMs - Math.max(state.progressAtWallMs, state.askedAtWallMs);
   return Math.max(silentMs, silentWallMs) > settings.sessionTimeoutMs;
@@ -241,11 +251,17 @@ function answered(
     case "hole":
       return act({ ...state, activity: "bootstrapping" }, { type: "bootstrap" });
     case "next":
-      return act({ ...state, activity: "fetching", staleAtJoin: false }, { type: "fetch", epoch: state.epoch + 1 });
+      return act(
+        { ...state, activity: "fetching", staleAtJoin: false, mustAsk: false },
+        { type: "fetch", epoch: state.epoch + 1 },
+      );
     case "none": {
       // Rules 2 and 3: nothing came for a session time-out, and nothing is hidden behind a gap.
-      const mayClaim = settings.candidate && moment.nowMs >= state.noClaimBeforeMs;
-      const next = { ...idle(state, settings, moment), staleAtJoin: false };
+      const { nowMs } = moment;
+      // The wall clock makes us ask, for a suspended machine; that it was set does not make the leader silent.
+      const isSilent = state.staleAtJoin || nowMs - state.progressAtMs > settings.sessionTimeoutMs;
+      const mayClaim = settings.candidate && isSilent && nowMs >= state.noClaimBeforeMs;
+      const next = { ...idle(state, settings, moment), staleAtJoin: false, mustAsk: false };
       return mayClaim ? act({ ...next, activity: "claiming" }, { type: "claim" }) : proceed(next, settings, moment);
     }
   }

@@ -1,4 +1,4 @@
-/** Who is in the cluster, as the leader knows it and tells everyone (DESIGN §6). */
+/** Who is in the cluster, as the leader knows it and tells everyone (docs/architecture.md §6). */
 
 /** What a node tells of itself. */
 export interface Member {

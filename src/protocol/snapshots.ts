@@ -1,4 +1,4 @@
-/** When the leader takes a snapshot (DESIGN §5 and the *defaults* in config.ts). */
+/** When the leader takes a snapshot (docs/architecture.md §5 and the *defaults* in config.ts). */
 
 export interface SnapshotSettings {
   readonly walBytesMin: number;

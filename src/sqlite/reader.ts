@@ -28,7 +28,7 @@ export interface Reads {
   iterate<T = Row>(sql: string, params?: SqlParams): IterableIterator<T>;
 }
 
-/** `node.db`: reads of the durable image of the epoch that the node has reached (DESIGN §7). */
+/** `node.db`: reads of the durable image of the epoch that the node has reached (docs/architecture.md §7). */
 export interface Db extends Reads {
   /**
    * Several reads on one image, whatever is applied meanwhile. `fn` may be

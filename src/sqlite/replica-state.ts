@@ -1,6 +1,6 @@
 /**
  * A database at an epoch, and how it moves to the next one: look first, apply
- * only what is proven (DESIGN P7).
+ * only what is proven (docs/architecture.md P7).
  */
 import { ClusterError } from "../errors.ts";
 import { decodeSystemRows, SYSTEM_TABLE, type SystemRows } from "../format/system-rows.ts";

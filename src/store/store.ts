@@ -94,7 +94,7 @@ export interface StoredObject extends ObjectStat {
  * A body too large to copy at once: the store reads it piece by piece, each
  * piece at most once, in order. `read` is synchronous and gives exactly `length`
  * bytes that stay valid after the next call. `ifAbsent` does not go with it
- * where the store would need a multipart upload (see DESIGN: only objects whose
+ * where the store would need a multipart upload (see docs/architecture.md: only objects whose
  * bytes are the same whoever writes them are written so).
  */
 export interface PartSource {

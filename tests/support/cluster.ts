@@ -14,7 +14,7 @@ import { TestClock } from "./test-clock.ts";
 import { within } from "./wait.ts";
 
 /** Fast, for tests that wait for heartbeats and time-outs. */
-export const FAST = {
+export const FAST: Partial<ClusterOptions> = {
   heartbeatIntervalMs: 50,
   sessionTimeoutMs: 1000,
   pollIntervalMs: 20,
@@ -23,10 +23,10 @@ export const FAST = {
   retryMaxMs: 40,
   gossipIntervalMs: 50,
   shutdownTimeoutMs: 3000,
-} as const;
+};
 
 /** Nothing happens but what the test does: no heartbeat, and time-outs only by a clock that the test sets forward. */
-export const QUIET = { ...FAST, heartbeatIntervalMs: 250_000, sessionTimeoutMs: 500_000 } as const;
+export const QUIET: Partial<ClusterOptions> = { ...FAST, heartbeatIntervalMs: 250_000, sessionTimeoutMs: 500_000 };
 /** Longer than the session time-out of {@link QUIET}. */
 export const LONG_MS = 600_000;
 
