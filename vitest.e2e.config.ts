@@ -11,6 +11,8 @@ const config: ViteUserConfig = defineConfig({
     include: (process.env["LBC_TESTS"] ?? "tests/e2e/**/*.test.ts").split(","),
     testTimeout: 30_000,
     hookTimeout: 60_000,
+    // Bun would load its CommonJS twin, whose exports vitest does not see.
+    server: { deps: { inline: ["zod"] } },
   },
 });
 

@@ -67,7 +67,7 @@ async function loneWrites(store: ObjectStore, rounds: number): Promise<LoneWrite
     puts.push(performance.now() - beganMs);
   }
   await node.shutdown();
-  const [writeMs, putMs] = [median(writes.slice(rounds / 5)), median(puts.slice(rounds / 5))];
+  const [writeMs, putMs] = [median(writes.slice(rounds / 2)), median(puts.slice(rounds / 2))];
   return { writeMs, putMs, ratio: writeMs / putMs };
 }
 
@@ -94,7 +94,7 @@ function median(values: readonly number[]): number {
 
 const directory = await mkdtemp(join(tmpdir(), "lbc-bench-"));
 try {
-  const fileSystem = await loneWrites(new FileSystemStore(directory), 600);
+  const fileSystem = await loneWrites(new FileSystemStore(directory), 3000);
   const slow = await loneWrites(new FaultyStore(new MemoryStore(), { latencyMs: LATENCY_MS }), 100);
   const writesPerSecond = await concurrentWrites(new FaultyStore(new MemoryStore(), { latencyMs: LATENCY_MS }));
   const result: CommitResult = { fileSystem, slow, writers: WRITERS, writesPerSecond };

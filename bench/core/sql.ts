@@ -37,7 +37,7 @@ const INSERT = "INSERT INTO t(k, v) VALUES (?, ?)";
 const GET = "SELECT id, k, v FROM t WHERE k = ?";
 const SCAN = "SELECT id, k, v FROM t";
 const keyOf = (row: number) => `key${row}`;
-const valueOf = (row: number) => `value-${row}-xxxxxxxxxxxxxxxxxxxxxxxxxxxxx`;
+const textOf = (row: number) => `value-${row}-xxxxxxxxxxxxxxxxxxxxxxxxxxxxx`;
 
 async function ours(): Promise<Engine> {
   const cluster = new LittleBigCluster({ id: "bench", store: new MemoryStore() });
@@ -49,7 +49,7 @@ async function ours(): Promise<Engine> {
   return {
     insertAll: async () => {
       const ack = node.transaction((tx) => {
-        for (let row = 0; row < ROWS; row++) tx.run(INSERT, [keyOf(row), valueOf(row)]);
+        for (let row = 0; row < ROWS; row++) tx.run(INSERT, [keyOf(row), textOf(row)]);
       });
       lastAck = ack.durable;
     },
@@ -85,7 +85,7 @@ async function plain(open: () => Promise<PlainDatabase>): Promise<Engine> {
   return {
     insertAll: async () => {
       db.exec("BEGIN");
-      for (let row = 0; row < ROWS; row++) insert.run(keyOf(row), valueOf(row));
+      for (let row = 0; row < ROWS; row++) insert.run(keyOf(row), textOf(row));
       db.exec("COMMIT");
     },
     deleteAll: async () => db.exec("DELETE FROM t"),

@@ -40,7 +40,8 @@ export function composeApps(node: ClusterNode, internal: Hono<NodeEnv>, apps: No
   whole.use(async (c, next) => {
     c.set("node", node);
     await next();
-    c.res.headers.set(EPOCH_HEADER, String(node.epoch.current));
+    // Not by `c.res.headers`: those of an answer that a handler got from `fetch` are immutable.
+    c.header(EPOCH_HEADER, String(node.epoch.current));
   });
   whole.route("/", internal);
   if (apps.app !== undefined) whole.route("/", apps.app);

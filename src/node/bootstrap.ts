@@ -3,7 +3,7 @@
  * shown to readers before it is complete and proven.
  */
 import type { Log } from "../base/log.ts";
-import { ClusterError, errorMessage, isClusterError } from "../errors.ts";
+import { ClusterError, isClusterError } from "../errors.ts";
 import { beforeEpochKey, snapshotKey, walKey } from "../format/keys.ts";
 import { PAGE_BYTES } from "../format/wal.ts";
 import { type BootstrapPlan, chooseBootstrap } from "../protocol/bootstrap.ts";
@@ -87,50 +87,67 @@ class ObjectGone extends Error {
 }
 
 async function bootstrapOnce(parts: BootstrapParts): Promise<Bootstrapped> {
-  const { plans, sizes } = await findPlans(parts);
-  let firstError: unknown;
-  for (const plan of plans) {
-    try {
-      return await follow(plan, sizes, parts);
-    } catch (error) {
-      if (!isClusterError(error) || error.kind !== "corrupt") throw error;
-      firstError ??= error;
-      parts.log({
-        level: "error",
-        event: "join_base_refused",
-        base: plan.base.epoch,
-        reason: errorMessage(error),
-        details: error.details,
-      });
+  const hinted = await readMarker(parts.store, parts.signal);
+  // The hint may be stale, or its snapshot damaged: then the whole listing is the truth.
+  const starts = hinted === undefined ? [undefined] : [beforeEpochKey(hinted), undefined];
+  const refused = new Map<string, unknown>();
+  for (const start of starts) {
+    const { plans, sizes } = await findPlans(start, parts);
+    for (const plan of plans) {
+      const base = `${plan.base.kind} ${plan.base.epoch}`;
+      if (refused.has(base)) continue;
+      try {
+        return await follow(plan, sizes, parts);
+      } catch (error) {
+        if (!isWorthAnotherBase(error)) throw error;
+        refused.set(base, error);
+        const { details } = error;
+        parts.log({
+          level: "error",
+          event: "join_base_refused",
+          base: plan.base.epoch,
+          reason: error.message,
+          details,
+        });
+      }
     }
   }
-  throw firstError;
-}
-
-async function findPlans(
-  parts: BootstrapParts,
-): Promise<{ plans: readonly BootstrapPlan[]; sizes: ReadonlyMap<string, number> }> {
-  const { store, signal } = parts;
-  const hinted = await readMarker(store, signal);
-  // The hint may be stale or damaged: then the whole listing is the truth.
-  const starts = hinted === undefined ? [undefined] : [beforeEpochKey(hinted), undefined];
-  for (const start of starts) {
-    const objects = await listObjects(store, start, signal);
-    const choice = chooseBootstrap(objects);
-    if (choice.type === "plans" && (start === undefined || choice.plans[0]?.isProven))
-      return { plans: choice.plans, sizes: sizesOf(objects) };
-    if (start !== undefined) continue;
-    if (choice.type === "plans") return { plans: choice.plans, sizes: sizesOf(objects) };
-    if (choice.type === "noBase") throw new ObjectGone(walKey(choice.firstEpoch - 1));
-  }
+  for (const [, firstError] of refused) throw firstError;
   throw new ClusterError(
     "invalid",
     "not_initialized",
-    `there is no cluster at ${store.url}: initialize it first, with cluster.init()`,
-    {
-      store: store.url,
-    },
+    `there is no cluster at ${parts.store.url}: initialize it first, with cluster.init()`,
+    { store: parts.store.url },
   );
+}
+
+/** Damage, also one that makes a snapshot look like another cluster's or another format's. */
+function isWorthAnotherBase(error: unknown): error is ClusterError {
+  if (!isClusterError(error)) return false;
+  return error.kind === "corrupt" || error.code === "wrong_cluster" || error.code === "unknown_format";
+}
+
+/** The ways to start that a listing from there shows; none where that is not all that there may be. */
+async function findPlans(
+  start: string | undefined,
+  { store, signal }: BootstrapParts,
+): Promise<{ plans: readonly BootstrapPlan[]; sizes: ReadonlyMap<string, number> }> {
+  const objects = await listObjects(store, start, signal);
+  const choice = chooseBootstrap(objects);
+  const sizes = sizesOf(objects);
+  if (choice.type === "plans" && (start === undefined || choice.plans[0]?.isProven))
+    return { plans: choice.plans, sizes };
+  if (choice.type === "noBase" && start === undefined)
+    throw new ObjectGone(walKey(missingEpoch(objects, choice.headEpoch)));
+  return { plans: [], sizes };
+}
+
+/** The newest epoch before `head` that has no WAL. */
+function missingEpoch(objects: readonly ListedObject[], head: number): number {
+  const wals = new Set(objects.flatMap(({ kind, epoch }) => (kind === "wal" ? [epoch] : [])));
+  let epoch = head;
+  while (wals.has(epoch)) epoch--;
+  return epoch;
 }
 
 function sizesOf(objects: readonly ListedObject[]): ReadonlyMap<string, number> {

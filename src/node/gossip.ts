@@ -35,7 +35,7 @@ export interface GossipPeers {
   leader(): Leader | undefined;
   isLeading(): boolean;
   /** Sends a report to the leader. */
-  report(leader: Leader, report: GossipReport): Promise<GossipAnswer>;
+  report(leader: Leader, report: GossipReport, signal: AbortSignal): Promise<GossipAnswer>;
   /** The members changed. */
   onMembers(members: readonly Member[]): void;
 }
@@ -47,7 +47,7 @@ export class Gossip {
   #members: readonly Member[] = [];
   #cancelNext: Cancel = () => {};
   #isClosed = false;
-  #isReporting = false;
+  #reporting: AbortController | undefined;
 
   constructor(parts: NodeParts, peers: GossipPeers) {
     this.#parts = parts;
@@ -62,6 +62,9 @@ export class Gossip {
   /** The leader changed: report to it at once; whom it replaced is gone until it reports itself. */
   leaderChanged(previous: Leader | undefined): void {
     if (this.#isClosed) return;
+    // A report to whom it replaced may hang as long as that one does.
+    this.#reporting?.abort();
+    this.#reporting = undefined;
     if (previous !== undefined && previous.uuid !== this.#peers.self().uuid)
       this.#set(left(this.#roster, previous.uuid));
     if (this.#peers.isLeading()) this.#set(told(this.#members, this.#nowMs()));
@@ -82,7 +85,9 @@ export class Gossip {
     this.#cancelNext();
     const leader = this.#peers.leader();
     if (leader === undefined || leader.uuid === this.#peers.self().uuid) return;
-    await this.#peers.report(leader, { member: this.#peers.self(), leaving: true }).catch(() => {});
+    await this.#peers
+      .report(leader, { member: this.#peers.self(), leaving: true }, new AbortController().signal)
+      .catch(() => {});
   }
 
   #round(): void {
@@ -102,16 +107,18 @@ export class Gossip {
   async #reportToLeader(): Promise<void> {
     const self = this.#peers.self();
     const leader = this.#peers.leader();
-    if (leader === undefined || leader.uuid === self.uuid || this.#isReporting) return;
-    this.#isReporting = true;
+    if (leader === undefined || leader.uuid === self.uuid || this.#reporting !== undefined) return;
+    const reporting = new AbortController();
+    this.#reporting = reporting;
     try {
-      const answer = await this.#peers.report(leader, { member: self, leaving: false });
-      if (!this.#isClosed && !this.#peers.isLeading()) this.#set(told(answer.members, this.#nowMs()));
+      const answer = await this.#peers.report(leader, { member: self, leaving: false }, reporting.signal);
+      if (!this.#isClosed && !reporting.signal.aborted && !this.#peers.isLeading())
+        this.#set(told(answer.members, this.#nowMs()));
     } catch (error) {
-      if (!this.#isClosed)
+      if (!this.#isClosed && !reporting.signal.aborted)
         this.#parts.log({ level: "debug", event: "gossip_failed", leader: leader.uuid, reason: errorMessage(error) });
     } finally {
-      this.#isReporting = false;
+      if (this.#reporting === reporting) this.#reporting = undefined;
     }
   }
 

@@ -81,13 +81,15 @@ export class LeaderClient {
     throw new ClusterError("closed", "node_closed", "the node was shut down");
   }
 
-  async close(): Promise<void> {
+  /** Lets answers in flight finish for so long; safe twice, the shorter time counts. */
+  async close(graceMs?: number): Promise<void> {
     this.#isClosed = true;
-    await this.#peer?.close();
+    await this.#peer?.close(graceMs);
   }
 
   /** One attempt, with this leader. */
   async send(leader: Leader, path: string, init: RequestInit, timeoutMs: number): Promise<Response> {
+    if (this.#isClosed) throw new ClusterError("closed", "node_closed", "the node was shut down");
     if (this.#parts.isSelf(leader)) return this.#parts.serve(new Request(`http://${leader.address}${path}`, init));
     return await this.#peerOf(leader).fetch(path, { ...init, timeoutMs });
   }
@@ -126,7 +128,10 @@ export class LeaderClient {
 }
 
 function isWorthRepeating(error: unknown, isRepeatable: boolean): boolean {
-  if (!isClusterError(error) || (error.kind !== "unavailable" && error.kind !== "outcome_unknown")) return false;
+  if (!isClusterError(error)) return false;
+  // It waited for a connection to a leader that another has replaced: it was not sent.
+  if (error.code === "peer_closed") return true;
+  if (error.kind !== "unavailable" && error.kind !== "outcome_unknown") return false;
   return isRepeatable || error.details["sent"] === false;
 }
 

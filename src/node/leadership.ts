@@ -6,7 +6,7 @@ import { equalBytes } from "../base/bytes.ts";
 import { type Deferred, defer } from "../base/deferred.ts";
 import { ClusterError, errorMessage } from "../errors.ts";
 import { walKey } from "../format/keys.ts";
-import { encodeChain, encodeLeader, type Leader } from "../format/system-rows.ts";
+import { encodeChain, encodeLeader, type Leader, type SystemRows } from "../format/system-rows.ts";
 import type { Wal } from "../format/wal.ts";
 import { sleep } from "../platform/sleep.ts";
 import { sha256Hex } from "../platform/system.ts";
@@ -67,6 +67,8 @@ interface SealedEpoch {
   readonly epoch: number;
   readonly wal: Wal;
   readonly batch: Batch;
+  /** The system table after it. */
+  readonly rows: SystemRows;
   hash: string | undefined;
 }
 
@@ -251,19 +253,10 @@ export class Leadership {
 
   #seal(epoch: number, leader: "claim" | "keep" | "remove"): boolean {
     const batch = this.#batch;
-    const { state } = this.#replica;
-    const chain =
-      state.walHash === undefined
-        ? null
-        : encodeChain({ epoch: epoch - 1, wal: state.walHash, state: state.image.stateChecksum });
-    const rows: Record<string, string | number | null> = {
-      last_update: new Date(this.#parts.settings.clock.wallMs()).toISOString(),
-      chain,
-      ...(leader === "keep" ? {} : { leader: leader === "claim" ? encodeLeader(this.#self) : null }),
-    };
+    const rows = this.#nextRows(epoch, leader);
     try {
-      const wal = this.#openWriter().seal(rows satisfies SystemRowChanges);
-      this.#sealed = { epoch, wal, batch, hash: undefined };
+      const wal = this.#openWriter().seal(encodeRows(rows, leader !== "keep"));
+      this.#sealed = { epoch, wal, batch, rows, hash: undefined };
       this.#batch = newBatch();
       return true;
     } catch (error) {
@@ -285,6 +278,18 @@ export class Leadership {
     }
   }
 
+  /** The system table as the epoch will have it. */
+  #nextRows(epoch: number, leader: "claim" | "keep" | "remove"): SystemRows {
+    const { state, rows } = this.#replica;
+    const { walHash, image } = state;
+    return {
+      ...rows,
+      lastUpdate: new Date(this.#parts.settings.clock.wallMs()).toISOString(),
+      chain: walHash === undefined ? undefined : { epoch: epoch - 1, wal: walHash, state: image.stateChecksum },
+      leader: leader === "claim" ? this.#self : leader === "keep" ? rows.leader : undefined,
+    };
+  }
+
   #put(epoch: number): void {
     const sealed = this.#sealedAs(epoch);
     const { store } = this.#parts;
@@ -296,6 +301,7 @@ export class Leadership {
       },
     );
     // While the request is on its way.
+    this.#writer?.rewind();
     sealed.hash ??= sha256Hex(sealed.wal.bytes);
   }
 
@@ -345,7 +351,7 @@ export class Leadership {
 
   #acknowledge(epoch: number): void {
     const sealed = this.#sealedAs(epoch);
-    this.#replica.settle(this.#openWriter(), sealed.hash ?? sha256Hex(sealed.wal.bytes));
+    this.#replica.settle(this.#openWriter(), sealed.hash ?? sha256Hex(sealed.wal.bytes), sealed.rows);
     this.#sealed = undefined;
     this.#wasLeading = true;
     sealed.batch.durable.resolve({ epoch });
@@ -436,6 +442,15 @@ export class Leadership {
       return false;
     }
   }
+}
+
+/** The rows that differ from the epoch before. */
+function encodeRows({ lastUpdate, chain, leader }: SystemRows, isLeaderChanged: boolean): SystemRowChanges {
+  return {
+    last_update: lastUpdate ?? null,
+    chain: chain === undefined ? null : encodeChain(chain),
+    ...(isLeaderChanged ? { leader: leader === undefined ? null : encodeLeader(leader) } : {}),
+  };
 }
 
 function newBatch(): Batch {

@@ -90,7 +90,7 @@ export class NodeNetwork {
       self: () => this.#member(),
       leader: () => node.leader.current,
       isLeading: () => node.role.current === "leader",
-      report: (leader, report) => this.#report(leader, report),
+      report: (leader, report, signal) => this.#report(leader, report, signal),
       onMembers: events.onMembers,
     });
     this.#gossip.start();
@@ -102,9 +102,10 @@ export class NodeNetwork {
   }
 
   /** An epoch of the leader's that begins after this call. */
-  async askBarrier(signal: AbortSignal | undefined): Promise<DurableEpoch> {
+  async askBarrier(signal: AbortSignal | undefined, timeoutMs: number | undefined): Promise<DurableEpoch> {
     const path = `${INTERNAL}/barrier`;
-    const init = { method: "POST", idempotent: true, ...(signal === undefined ? {} : { signal }) };
+    const limits = { ...(signal === undefined ? {} : { signal }), ...(timeoutMs === undefined ? {} : { timeoutMs }) };
+    const init = { method: "POST", idempotent: true, ...limits };
     const response = await this.#leaderClient.fetchSigned(path, init, () => this.#sign("POST", path, ""));
     if (response.ok) return (await response.json()) as DurableEpoch;
     throw new ClusterError(
@@ -122,6 +123,11 @@ export class NodeNetwork {
     await this.#leaderClient.close();
   }
 
+  /** Ends what `close` still waits for; safe twice. */
+  async cut(): Promise<void> {
+    await this.#leaderClient.close(0);
+  }
+
   #member(): Member {
     const { uuid, az, address, roles, startedAt } = this.#components.identity;
     return {
@@ -136,12 +142,13 @@ export class NodeNetwork {
     };
   }
 
-  async #report(leader: Leader, report: GossipReport): Promise<GossipAnswer> {
+  async #report(leader: Leader, report: GossipReport, signal: AbortSignal): Promise<GossipAnswer> {
     const path = `${INTERNAL}/gossip`;
     const body = JSON.stringify(report);
     const headers = { ...this.#sign("POST", path, body), "content-type": "application/json" };
     const { sessionTimeoutMs } = this.#components.parts.settings;
-    const response = await this.#leaderClient.send(leader, path, { method: "POST", body, headers }, sessionTimeoutMs);
+    const init = { method: "POST", body, headers, signal };
+    const response = await this.#leaderClient.send(leader, path, init, sessionTimeoutMs);
     if (!response.ok)
       throw new ClusterError("unavailable", "gossip_refused", `the leader answered ${response.status}`, {
         status: response.status,

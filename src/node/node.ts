@@ -180,7 +180,7 @@ export class ClusterNode {
     const timeoutMs = options.timeoutMs ?? SYNC_TIMEOUT_MS;
     const what = level === "linearizable" ? "sync(linearizable)" : `sync(atLeast ${level.atLeast})`;
     await this.#withLimit(what, options, timeoutMs, async (signal) => {
-      const epoch = level === "linearizable" ? (await this.barrier(signal)).epoch : level.atLeast;
+      const epoch = level === "linearizable" ? (await this.barrier(signal, timeoutMs)).epoch : level.atLeast;
       if (!Number.isSafeInteger(epoch))
         throw new ClusterError("invalid", "bad_epoch", `not an epoch: ${String(epoch)}`);
       if (this.#epoch.current >= epoch) return;
@@ -191,9 +191,9 @@ export class ClusterNode {
   }
 
   /** An epoch that begins after this call, of whoever leads: what was acknowledged before is in it. */
-  barrier(signal?: AbortSignal): Promise<DurableEpoch> {
+  barrier(signal?: AbortSignal, timeoutMs?: number): Promise<DurableEpoch> {
     if (this.#leadership?.isLeading) return this.#leadership.barrier();
-    return this.#components.network.askBarrier(signal);
+    return this.#components.network.askBarrier(signal, timeoutMs);
   }
 
   /** What the node knows, as `/.lbc/status` shows it. */
@@ -250,7 +250,8 @@ export class ClusterNode {
     const leadership = this.#leadership;
     if (leadership?.isLeading) await Promise.race([leadership.stepDown(), timeUp.promise]).catch(() => {});
     leadership?.close();
-    await this.#snapshotter.follow();
+    await Promise.race([this.#snapshotter.follow(), timeUp.promise]);
+    await network.cut();
     cancel();
     this.#isClosed = true;
     const reason = this.#closedError();

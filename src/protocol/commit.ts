@@ -150,7 +150,8 @@ export function stepCommit(
       if (phase.name !== "putting") return proceed(state, [], settings, moment);
       if (event.outcome === "created") return created(state, phase.attempt, settings, moment);
       if (event.outcome === "exists") return resume(state, "readingBack", { ...phase.attempt, failures: 0 });
-      return pause(state, "putting", phase.attempt, settings, moment);
+      // A claim that cannot be written must not keep the node from following who can write.
+      return pause(state, state.leading ? "putting" : "readingBack", phase.attempt, settings, moment);
     case "readBackAnswered":
       if (phase.name !== "readingBack") return proceed(state, [], settings, moment);
       if (event.found === "ours") return created(state, phase.attempt, settings, moment);

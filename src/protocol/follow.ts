@@ -136,11 +136,13 @@ export function stepFollow(
     case "tick":
       return proceed(state, settings, moment);
     case "wanted": {
+      if (event.epoch <= state.epoch) return proceed(state, settings, moment);
+      // A wish that has come true or run out says nothing about how long this one lasts.
+      const isOther = isWanted(state, nowMs);
+      const wantedEpoch = isOther ? Math.max(event.epoch, state.wantedEpoch) : event.epoch;
+      const wantedUntilMs = isOther ? Math.max(event.untilMs, state.wantedUntilMs) : event.untilMs;
       // While requests fail, who waits does not make them come faster.
-      const pollAtMs =
-        event.epoch > state.epoch && state.failures === 0 ? Math.min(state.pollAtMs, nowMs) : state.pollAtMs;
-      const wantedEpoch = Math.max(event.epoch, state.wantedEpoch);
-      const wantedUntilMs = Math.max(event.untilMs, state.wantedUntilMs);
+      const pollAtMs = state.failures === 0 ? Math.min(state.pollAtMs, nowMs) : state.pollAtMs;
       return proceed({ ...state, wantedEpoch, wantedUntilMs, pollAtMs }, settings, moment);
     }
     case "fetchAnswered":
@@ -230,9 +232,12 @@ function missing(state: FollowState, settings: FollowSettings, moment: Moment): 
 
 /** Nothing newer is there: wait for it. */
 function idle(state: FollowState, settings: FollowSettings, moment: Moment): FollowState {
-  const isWanted = state.wantedEpoch > state.epoch && moment.nowMs < state.wantedUntilMs;
-  const intervalMs = isWanted ? settings.eagerPollIntervalMs : settings.pollIntervalMs;
+  const intervalMs = isWanted(state, moment.nowMs) ? settings.eagerPollIntervalMs : settings.pollIntervalMs;
   return { ...state, activity: "waiting", caughtUp: true, failures: 0, pollAtMs: moment.nowMs + intervalMs };
+}
+
+function isWanted(state: FollowState, nowMs: number): boolean {
+  return state.wantedEpoch > state.epoch && nowMs < state.wantedUntilMs;
 }
 
 function answered(

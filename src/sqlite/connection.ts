@@ -1,5 +1,6 @@
 /** One SQLite connection with its cache of prepared statements. */
 import { ClusterError, type ErrorKind } from "../errors.ts";
+import { lastInsertRowid } from "./rowid.ts";
 import { Statement } from "./statement.ts";
 import type { ValueCodec } from "./values.ts";
 import { VFS_NAME, type Vfs } from "./vfs.ts";
@@ -20,6 +21,8 @@ export interface SqliteContext {
   readonly sqlite: Sqlite;
   readonly vfs: Vfs;
   readonly codec: ValueCodec;
+  /** See `rowid.ts`. */
+  readonly rowidOffset: number | undefined;
 }
 
 /** What a statement would do: https://www.sqlite.org/c3ref/c_alter_table.html */
@@ -41,6 +44,7 @@ export class Connection {
   readonly sqlite: Sqlite;
   readonly codec: ValueCodec;
   readonly pointer: Pointer;
+  readonly #rowidOffset: number | undefined;
   readonly #vfs: Vfs;
   readonly #statements = new Map<string, Statement>();
   readonly #owned: Statement[] = [];
@@ -54,6 +58,7 @@ export class Connection {
   constructor(context: SqliteContext, path: string, mode: "read" | "write") {
     this.sqlite = context.sqlite;
     this.codec = context.codec;
+    this.#rowidOffset = context.rowidOffset;
     this.#vfs = context.vfs;
     const { exports, module, out } = context.sqlite;
     const pathText = module.wasm.allocCString(path);
@@ -150,6 +155,11 @@ export class Connection {
     const { exports, out } = this.sqlite;
     exports.sqlite3_db_status(this.pointer, option, out, out + 4, 0);
     return this.sqlite.view.getInt32(out, true);
+  }
+
+  /** The rowid of the last row inserted on this connection. */
+  get lastInsertRowid(): number | bigint {
+    return lastInsertRowid(this.sqlite, this.pointer, this.#rowidOffset);
   }
 
   /** True unless a transaction is open. */

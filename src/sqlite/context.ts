@@ -3,6 +3,7 @@ import type { Clock } from "../base/clock.ts";
 import type { Random } from "../base/random.ts";
 import { Connection, type SqliteContext } from "./connection.ts";
 import { MemoryFile } from "./files.ts";
+import { probeRowidOffset } from "./rowid.ts";
 import { LAYOUT_PROBE, probeLayout, ValueCodec } from "./values.ts";
 import { Vfs } from "./vfs.ts";
 import { Sqlite } from "./wasm.ts";
@@ -14,13 +15,14 @@ const PROBE_PATH = "/probe";
 export async function createSqlite(clock: Clock, random: Random): Promise<SqliteContext> {
   const sqlite = await Sqlite.create();
   const vfs = new Vfs(sqlite, clock, random, () => new MemoryFile());
-  const slow: SqliteContext = { sqlite, vfs, codec: new ValueCodec(sqlite, undefined) };
+  const slow: SqliteContext = { sqlite, vfs, codec: new ValueCodec(sqlite, undefined), rowidOffset: undefined };
   vfs.set(PROBE_PATH, { exists: () => true, open: () => new MemoryFile() });
   const connection = new Connection(slow, PROBE_PATH, "read");
   try {
     const { pointer } = connection.prepare(LAYOUT_PROBE);
     const isRow = sqlite.exports.sqlite3_step(pointer) === SQLITE_ROW;
-    return { ...slow, codec: new ValueCodec(sqlite, isRow ? probeLayout(sqlite, pointer) : undefined) };
+    const codec = new ValueCodec(sqlite, isRow ? probeLayout(sqlite, pointer) : undefined);
+    return { ...slow, codec, rowidOffset: probeRowidOffset(sqlite, connection.pointer) };
   } finally {
     connection.close();
     vfs.delete(PROBE_PATH);

@@ -293,7 +293,12 @@ export class WalLayer implements PageSource {
     const available = Math.min(length, this.pageCount * PAGE_BYTES - offset);
     if (available <= 0) return 0;
     const pageOffset = this.#offsets.get(Math.floor(offset / PAGE_BYTES) + 1);
-    if (pageOffset === undefined) return this.#below.read(offset, available, target, targetOffset);
+    if (pageOffset === undefined) {
+      // A page that the WAL grows without writing it is zeros, as in a file.
+      const count = this.#below.read(offset, available, target, targetOffset);
+      target.fill(0, targetOffset + count, targetOffset + available);
+      return available;
+    }
     const start = pageOffset + (offset % PAGE_BYTES);
     target.set(this.#wal.bytes.subarray(start, start + available), targetOffset);
     return available;

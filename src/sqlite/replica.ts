@@ -66,11 +66,14 @@ export class Replica {
     return Writer.open(this.context, this.#state.image);
   }
 
-  /** The epoch that `writer` sealed is durable. */
-  settle(writer: Writer, walHash: string): void {
+  /**
+   * The epoch that `writer` sealed is durable.
+   *
+   * @param rows the system table after it
+   */
+  settle(writer: Writer, walHash: string, rows: SystemRows): void {
     this.#readers.release();
     const wal = writer.settle();
-    const rows = this.system.read(this.#state.image, `epoch ${this.epoch + 1}`);
     this.#state.settled({ epoch: this.epoch + 1, wal, walHash, rows });
   }
 

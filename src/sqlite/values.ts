@@ -194,7 +194,8 @@ export class ValueCodec {
   }
 }
 
-function readInteger(view: DataView, at: number): number | bigint {
+/** A 64-bit integer in memory: a number if no digit is lost. */
+export function readInteger(view: DataView, at: number): number | bigint {
   const value = view.getInt32(at + 4, true) * 2 ** 32 + view.getUint32(at, true);
   return Number.isSafeInteger(value) ? value : view.getBigInt64(at, true);
 }

@@ -64,9 +64,10 @@ export class Vfs {
     vfs.$szOsFile = api.sqlite3_file.structInfo.sizeof;
     vfs.$mxPathname = PATH_BYTES_MAX;
     vfs.$zName = module.wasm.allocCString(VFS_NAME);
+    // The default one, because that is the one which SQLite asks for the seed of its random numbers.
     module.vfs.installVfs({
       io: { struct: io, methods: this.#ioMethods(sqlite) },
-      vfs: { struct: vfs, methods: this.#vfsMethods(sqlite, clock, random, io), name: VFS_NAME, asDefault: false },
+      vfs: { struct: vfs, methods: this.#vfsMethods(sqlite, clock, random, io), name: VFS_NAME, asDefault: true },
     });
   }
 

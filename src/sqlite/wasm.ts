@@ -23,6 +23,7 @@ export interface SqliteExports {
   sqlite3_changes(db: Pointer): number;
   sqlite3_total_changes(db: Pointer): number;
   sqlite3_last_insert_rowid(db: Pointer): bigint;
+  sqlite3_set_last_insert_rowid(db: Pointer, rowid: bigint): void;
   sqlite3_db_status(db: Pointer, op: number, current: Pointer, high: Pointer, reset: number): number;
   sqlite3_prepare_v3(db: Pointer, sql: Pointer, bytes: number, flags: number, out: Pointer, tail: Pointer): number;
   sqlite3_finalize(statement: Pointer): number;

@@ -64,10 +64,12 @@ export class Writer {
   #release!: Statement;
   #rollbackTo!: Statement;
   #checkpoint!: Statement;
-  #setRow!: Statement;
   #deleteRow!: Statement;
+  /** By the number of rows that they set. */
+  readonly #setRowStatements = new Map<number, Statement>();
   #sealed: Wal | undefined;
   #inTransaction = false;
+  #isRewound = true;
   /** Bytes bound by the transactions of the open batch. */
   #boundBytes = 0;
 
@@ -161,9 +163,20 @@ export class Writer {
     const wal = parseWal(this.#walFile.copy(), "the sealed epoch");
     this.#sealed = wal;
     this.#file.setSource(new WalLayer(this.#image, wal));
+    this.#isRewound = false;
+    return wal;
+  }
+
+  /**
+   * Makes SQLite start a new WAL file for the next epoch. Apart from `seal`, so
+   * that the sealed epoch can be on its way to the store meanwhile.
+   */
+  rewind(): void {
+    if (this.#isRewound) return;
     this.#checkpoint.run(undefined);
     if (this.#walFile.size() !== 0) throw new Error("SQLite did not reset its WAL");
-    return wal;
+    this.#isRewound = true;
+    this.#ensureBegun();
   }
 
   /** The sealed epoch is durable: makes it part of the image. Readers must have been released. */
@@ -208,14 +221,13 @@ export class Writer {
     this.#release = own(`RELEASE ${savepoint}`);
     this.#rollbackTo = own(`ROLLBACK TO ${savepoint}`);
     this.#checkpoint = own("PRAGMA wal_checkpoint(TRUNCATE)");
-    this.#setRow = own(
-      "INSERT INTO _lbc(key, value) VALUES (?, ?) ON CONFLICT(key) DO UPDATE SET value = excluded.value",
-    );
     this.#deleteRow = own("DELETE FROM _lbc WHERE key = ?");
     connection.authorize(whyNotInTransaction);
   }
 
   #ensureBegun(): void {
+    if (this.#inTransaction) return;
+    this.rewind();
     if (this.#inTransaction) return;
     this.#begin.run(undefined);
     this.#inTransaction = true;
@@ -223,10 +235,12 @@ export class Writer {
   }
 
   #writeRows(rows: SystemRowChanges): void {
+    const set: (string | number)[] = [];
     for (const [key, value] of Object.entries(rows)) {
       if (value === null) this.#deleteSystemRow(key);
-      else this.#setRow.run([key, value]);
+      else set.push(key, value);
     }
+    if (set.length > 0) this.#setRows(set.length / 2).run(set);
   }
 
   /** No foreign key of a user's table on ours may keep a row from being deleted. */
@@ -238,6 +252,15 @@ export class Writer {
     } finally {
       sqlite.api.sqlite3_db_config(pointer, SQLITE_DBCONFIG_ENABLE_FKEY, 1, 0);
     }
+  }
+
+  /** The statement that sets so many rows at once. */
+  #setRows(count: number): Statement {
+    const values = Array.from({ length: count }, () => "(?, ?)").join(", ");
+    const sql = `INSERT INTO _lbc(key, value) VALUES ${values} ON CONFLICT(key) DO UPDATE SET value = excluded.value`;
+    const statement = this.#setRowStatements.get(count) ?? this.#connection.own(this.#connection.prepare(sql));
+    this.#setRowStatements.set(count, statement);
+    return statement;
   }
 
   /** Deferred violations would make the commit fail for every transaction of the epoch. */
@@ -278,13 +301,10 @@ class TransactionHandle implements Transaction {
     const changesBefore = exports.sqlite3_total_changes(this.#connection.pointer);
     statement.run(params);
     const hasChanged = exports.sqlite3_total_changes(this.#connection.pointer) !== changesBefore;
-    const rowid = Number(exports.sqlite3_last_insert_rowid(this.#connection.pointer));
     return {
       // SQLite keeps the count of an earlier statement if this one is not an INSERT, UPDATE or DELETE.
       changes: hasChanged ? exports.sqlite3_changes(this.#connection.pointer) : 0,
-      lastInsertRowid: Number.isSafeInteger(rowid)
-        ? rowid
-        : exports.sqlite3_last_insert_rowid(this.#connection.pointer),
+      lastInsertRowid: this.#connection.lastInsertRowid,
     };
   }
 

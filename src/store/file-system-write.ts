@@ -5,13 +5,20 @@ import process from "node:process";
 import { toHex } from "../base/bytes.ts";
 import { errnoOf, noHardLinks } from "./file-system-errors.ts";
 import { badKey } from "./key-rules.ts";
-import { bodyPieces } from "./put-body.ts";
+import { bodyPieces, isPartSource } from "./put-body.ts";
 import type { PutBody, PutOutcome } from "./store.ts";
 
 /** Names that begin so are files being written: no key has such a segment and no listing shows them. */
 export const TEMPORARY_MARK = ".lbc-tmp-";
 
+/** Bytes in memory go to the system in pieces of this size. */
 const PIECE_BYTES = 8 * 1024 * 1024;
+/**
+ * A source is read and synced in pieces of this size: reading one does not hold
+ * up the event loop, and a small file's fsync, which waits for what others have
+ * not yet written, never waits for much.
+ */
+const SOURCE_PIECE_BYTES = 1024 * 1024;
 
 /** How often a directory may vanish under a writer (others delete what was in it) before it gives up. */
 const DIRECTORY_ATTEMPTS_MAX = 10;
@@ -118,13 +125,15 @@ async function tryToMakeDirectory(directory: string): Promise<"there" | "no pare
 }
 
 async function writeBody(file: FileHandle, write: FileWrite): Promise<void> {
-  for (const piece of bodyPieces(write.body, PIECE_BYTES)) {
+  const isSource = isPartSource(write.body);
+  for (const piece of bodyPieces(write.body, SOURCE_PIECE_BYTES)) {
     let offset = 0;
     while (offset < piece.length) {
       write.signal.throwIfAborted();
       const { bytesWritten } = await file.write(piece, offset, Math.min(PIECE_BYTES, piece.length - offset), null);
       offset += bytesWritten;
     }
+    if (isSource) await file.datasync();
   }
   await file.datasync();
   // The last moment at which giving up still leaves nothing behind.

@@ -31,13 +31,18 @@ test("concatBytes keeps order and bytes, and copies", () => {
 
 test("equalBytes sees every difference, of length too", () => {
   fc.assert(
-    fc.property(fc.uint8Array({ minLength: 1, maxLength: 50 }), fc.nat(), fc.integer({ min: 1, max: 255 }), (a, at, x) => {
-      const b = a.slice();
-      expect(equalBytes(a, b)).toBe(true);
-      b[at % b.length] = (b[at % b.length] as number) ^ x;
-      expect(equalBytes(a, b)).toBe(false);
-      expect(equalBytes(a, a.subarray(1))).toBe(false);
-    }),
+    fc.property(
+      fc.uint8Array({ minLength: 1, maxLength: 50 }),
+      fc.nat(),
+      fc.integer({ min: 1, max: 255 }),
+      (a, at, x) => {
+        const b = a.slice();
+        expect(equalBytes(a, b)).toBe(true);
+        b[at % b.length] = (b[at % b.length] as number) ^ x;
+        expect(equalBytes(a, b)).toBe(false);
+        expect(equalBytes(a, a.subarray(1))).toBe(false);
+      },
+    ),
     { seed: 3 },
   );
 });

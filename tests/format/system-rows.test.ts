@@ -18,14 +18,24 @@ test("what is encoded is decoded", () => {
     leader: encodeLeader(LEADER),
     chain: encodeChain(CHAIN),
   };
-  expect(decode(rows)).toEqual({ clusterId: "c", lastUpdate: "t", secret: "s", format: 1, leader: LEADER, chain: CHAIN });
+  expect(decode(rows)).toEqual({
+    clusterId: "c",
+    lastUpdate: "t",
+    secret: "s",
+    format: 1,
+    leader: LEADER,
+    chain: CHAIN,
+  });
 });
 
 test("a database of the original, which has fewer rows, is accepted", () => {
   const original = { cluster_id: "c", last_update: "2026-01-01T00:00:00Z", leader: encodeLeader(LEADER) };
   const decoded = decode(original);
   expect([decoded.chain, decoded.secret, decoded.format]).toEqual([undefined, undefined, undefined]);
-  expect(decode({ cluster_id: "c", leader: "null", secret: null })).toMatchObject({ leader: undefined, secret: undefined });
+  expect(decode({ cluster_id: "c", leader: "null", secret: null })).toMatchObject({
+    leader: undefined,
+    secret: undefined,
+  });
 });
 
 test("rows of a later version that we do not know are ignored", () => {

@@ -1,6 +1,13 @@
 import fc from "fast-check";
 import { beforeAll, describe, expect, test } from "vitest";
-import { encodeWal, framePageOffset, PAGE_BYTES, parseWal, WAL_HEADER_BYTES, walByteLength } from "../../src/format/wal.ts";
+import {
+  encodeWal,
+  framePageOffset,
+  PAGE_BYTES,
+  parseWal,
+  WAL_HEADER_BYTES,
+  walByteLength,
+} from "../../src/format/wal.ts";
 import { bytesOf, Led } from "../support/cluster-database.ts";
 import { clusterErrorOf } from "../support/errors.ts";
 import { seededRandom } from "../support/seeded-random.ts";
@@ -121,6 +128,8 @@ test("P7: page number 0, foreign salts, page sizes and versions are refused by n
 test("a WAL with big-endian checksums is read, and damage in it seen", () => {
   const big = asBigEndian(real);
   expect(parseWal(big, "x").pageNumbers).toEqual(parseWal(real, "x").pageNumbers);
+  const page = { pageNumber: 1, bytes: seededRandom(4).bytes(PAGE_BYTES) };
+  expect(parseWal(asBigEndian(encodeWal([page], 1, [1, 2])), "x").frameCount).toBe(1);
   for (let at = 0; at < big.length; at += 61) {
     const damaged = big.slice();
     damaged[at] = (damaged[at] as number) ^ 1;
@@ -150,7 +159,10 @@ test("what encodeWal writes, parseWal reads (property)", () => {
       salt,
       salt,
       (pages, pageCount, a, b) => {
-        const written = pages.map(({ pageNumber, seed }) => ({ pageNumber, bytes: seededRandom(seed).bytes(PAGE_BYTES) }));
+        const written = pages.map(({ pageNumber, seed }) => ({
+          pageNumber,
+          bytes: seededRandom(seed).bytes(PAGE_BYTES),
+        }));
         const wal = parseWal(encodeWal(written, pageCount, [a, b]), "x");
         expect(wal.pageCount).toBe(pageCount);
         for (const [frame, { pageNumber, bytes }] of written.entries()) {

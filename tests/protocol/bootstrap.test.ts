@@ -5,11 +5,14 @@ import { seededRandom } from "../support/seeded-random.ts";
 
 /** Objects from text: `3` is a WAL, `s3` a snapshot, `5-9` WALs. */
 function listing(text: string): ParsedKey[] {
-  return text.split(" ").filter(Boolean).flatMap((word): ParsedKey[] => {
-    if (word.startsWith("s")) return [{ kind: "snapshot", epoch: Number(word.slice(1)) }];
-    const [first = 0, last = first] = word.split("-").map(Number);
-    return Array.from({ length: last - first + 1 }, (_, index) => ({ kind: "wal", epoch: first + index }));
-  });
+  return text
+    .split(" ")
+    .filter(Boolean)
+    .flatMap((word): ParsedKey[] => {
+      if (word.startsWith("s")) return [{ kind: "snapshot", epoch: Number(word.slice(1)) }];
+      const [first = 0, last = first] = word.split("-").map(Number);
+      return Array.from({ length: last - first + 1 }, (_, index) => ({ kind: "wal", epoch: first + index }));
+    });
 }
 
 function choiceText(text: string): string {
@@ -26,10 +29,18 @@ test.each([
   ["an init that stopped after epoch 0's WAL", "0", "wal 0 to 0"],
   ["a fresh cluster", "0 s0", "wal 0 to 0, snapshot 0 to 0 unproven"],
   ["all epochs from the first", "0-5", "wal 0 to 5"],
-  ["the newest snapshot first, older ones for the case of damage", "0-9 s0 s5", "snapshot 5 to 9, snapshot 0 to 9, wal 0 to 9"],
+  [
+    "the newest snapshot first, older ones for the case of damage",
+    "0-9 s0 s5",
+    "snapshot 5 to 9, snapshot 0 to 9, wal 0 to 9",
+  ],
   ["trimmed below the snapshot", "5-9 s5", "snapshot 5 to 9"],
   ["the snapshot's own WAL is gone: it is not needed", "6-9 s5", "snapshot 5 to 9"],
-  ["an unproven snapshot, which no later epoch confirms, comes last", "5-9 s5 s9", "snapshot 5 to 9, snapshot 9 to 9 unproven"],
+  [
+    "an unproven snapshot, which no later epoch confirms, comes last",
+    "5-9 s5 s9",
+    "snapshot 5 to 9, snapshot 9 to 9 unproven",
+  ],
   ["an unproven snapshot alone", "s9", "snapshot 9 to 9 unproven"],
   ["a hole after a snapshot: it cannot be gone on from", "0-5 s5 7-9", "no base in 0 to 9"],
   ["a hole, and a snapshot above it", "0-5 s5 7-9 s7", "snapshot 7 to 9"],
@@ -54,10 +65,13 @@ test("the order of the listing and packs do not matter", () => {
 test("every plan can be carried out: all WALs after its base up to the head are listed (seeded)", () => {
   const random = seededRandom(2);
   for (let round = 0; round < 2_000; round++) {
-    const objects = listing("0-12 s0 s1 s2 s3 s4 s5 s6 s7 s8 s9 s10").filter(({ kind }) => random.fraction() < (kind === "wal" ? 0.85 : 0.3));
+    const objects = listing("0-12 s0 s1 s2 s3 s4 s5 s6 s7 s8 s9 s10").filter(
+      ({ kind }) => random.fraction() < (kind === "wal" ? 0.85 : 0.3),
+    );
     const choice = chooseBootstrap(objects);
     if (choice.type !== "plans") continue;
-    const has = (kind: string, epoch: number) => objects.some((object) => object.kind === kind && object.epoch === epoch);
+    const has = (kind: string, epoch: number) =>
+      objects.some((object) => object.kind === kind && object.epoch === epoch);
     for (const { base, headEpoch } of choice.plans) {
       expect(has(base.kind, base.epoch)).toBe(true);
       expect(headEpoch).toBe(Math.max(...objects.map(({ epoch }) => epoch)));

@@ -16,6 +16,15 @@ const SETTINGS: CommitSettings = {
   budget: { perSecond: 2, burst: 5 },
 };
 
+const AUDIT_ANSWERS = [
+  ...Array<"none">(12).fill("none"),
+  "failed",
+  "failed",
+  "successor",
+  "withoutUs",
+  "unknown",
+] as const;
+
 const UNDER_WAY: ReadonlySet<string> = new Set(["put", "readBack", "audit"]);
 
 /** Checks the invariants at the top of commit.ts after every step of one run. */
@@ -74,7 +83,8 @@ class Checker {
       }
     }
     expect(state.durableEpoch).toBe(this.#acknowledged);
-    if (!this.#hasEnded && !this.#isUnderWay) expect(Number.isFinite(wakeAtMs), "nothing will ever happen again").toBe(true);
+    if (!this.#hasEnded && !this.#isUnderWay)
+      expect(Number.isFinite(wakeAtMs), "nothing will ever happen again").toBe(true);
     if (this.#isUnderWay) expect(["putting", "readingBack", "auditing"]).toContain(state.phase.name);
   }
 }
@@ -88,24 +98,33 @@ function randomEvent(state: CommitState, random: () => number, isSealing: boolea
   if (isSealing && random() < 0.1) return { type: "sealFailed" };
   const roll = random();
   if (roll < 0.25) return { type: "submitted" };
-  if (roll < 0.26) return { type: "stepDown" };
+  if (roll < 0.255) return { type: "stepDown" };
   if (roll < 0.4) return { type: "tick" };
   switch (state.phase.name) {
     case "putting":
-      return { type: "putAnswered", outcome: pick(["created", "created", "created", "exists", "failed"], random()) };
+      return {
+        type: "putAnswered",
+        outcome: pick(["created", "created", "created", "created", "created", "created", "exists", "failed"], random()),
+      };
     case "readingBack":
-      return { type: "readBackAnswered", found: pick(["ours", "ours", "missing", "failed", "other"], random()) };
+      return {
+        type: "readBackAnswered",
+        found: pick(["ours", "ours", "ours", "missing", "failed", "missing", "failed", "other"], random()),
+      };
     case "auditing":
-      return { type: "auditAnswered", found: pick(["none", "none", "none", "failed", "failed", "successor", "withoutUs", "unknown"], random()) };
+      return {
+        type: "auditAnswered",
+        found: pick(AUDIT_ANSWERS, random()),
+      };
     default:
       return { type: "tick" };
   }
 }
 
-test("whatever happens in whatever order, the invariants of the commit protocol hold (3 000 seeded runs)", () => {
+test("whatever happens in whatever order, the invariants of the commit protocol hold (2 000 seeded runs)", () => {
   let acknowledged = 0;
   let ended = 0;
-  for (let seed = 1; seed <= 3_000; seed++) {
+  for (let seed = 1; seed <= 2_000; seed++) {
     const random = seededRandom(seed).fraction;
     let nowMs = 1_000;
     let wallMs = 50_000;
@@ -129,9 +148,9 @@ test("whatever happens in whatever order, the invariants of the commit protocol 
     if (checker.hasEnded) ended++;
   }
   // The runs are worth something: many epochs, many ends, many that went on.
-  expect(acknowledged).toBeGreaterThan(15_000);
+  expect(acknowledged).toBeGreaterThan(8_000);
   expect(ended).toBeGreaterThan(500);
-  expect(ended).toBeLessThan(2_950);
+  expect(ended).toBeLessThan(1_950);
 });
 
 test("events out of place after the end wake nothing up", () => {

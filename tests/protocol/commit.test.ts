@@ -51,7 +51,10 @@ class Scenario {
   }
 
   play(table: string): void {
-    const lines = table.trim().split("\n").map((line) => line.trim());
+    const lines = table
+      .trim()
+      .split("\n")
+      .map((line) => line.trim());
     const played = lines.map((line) => {
       const [, time, event] = /^(\d+): (.*?) →/.exec(line) ?? expect.fail(line);
       return `${time}: ${event} → ${this.step(Number(time), event as string)}`;

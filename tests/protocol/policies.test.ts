@@ -2,23 +2,39 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { budgetReadyAtMs, fullBudget, spendBudget } from "../../src/protocol/budget.ts";
 import { backoffMs } from "../../src/protocol/moment.ts";
-import { expired, heard, isSameMembership, left, type Member, MEMBERS_MAX, membersOf, type Roster, told } from "../../src/protocol/roster.ts";
+import {
+  expired,
+  heard,
+  isSameMembership,
+  left,
+  MEMBERS_MAX,
+  type Member,
+  membersOf,
+  type Roster,
+  told,
+} from "../../src/protocol/roster.ts";
 import { isSnapshotDue } from "../../src/protocol/snapshots.ts";
 
 describe("backoff", () => {
   test("doubles up to the limit, between half and all of it", () => {
-    expect([1, 2, 3, 4, 5, 100, 10_000].map((n) => backoffMs(n, 100, 1_000, 0))).toEqual([50, 100, 200, 400, 500, 500, 500]);
+    expect([1, 2, 3, 4, 5, 100, 10_000].map((n) => backoffMs(n, 100, 1_000, 0))).toEqual([
+      50, 100, 200, 400, 500, 500, 500,
+    ]);
     expect([1, 2, 3].map((n) => backoffMs(n, 100, 1_000, 0.5))).toEqual([75, 150, 300]);
     expect(backoffMs(1, 5_000, 1_000, 0)).toBe(500);
   });
 
   test("P10: never zero, never above the limit (property)", () => {
     fc.assert(
-      fc.property(fc.integer({ min: 1, max: 1e6 }), fc.double({ min: 0, max: 0.999, noNaN: true }), (attempt, fraction) => {
-        const delay = backoffMs(attempt, 10, 5_000, fraction);
-        expect(delay).toBeGreaterThanOrEqual(5);
-        expect(delay).toBeLessThanOrEqual(5_000);
-      }),
+      fc.property(
+        fc.integer({ min: 1, max: 1e6 }),
+        fc.double({ min: 0, max: 0.999, noNaN: true }),
+        (attempt, fraction) => {
+          const delay = backoffMs(attempt, 10, 5_000, fraction);
+          expect(delay).toBeGreaterThanOrEqual(5);
+          expect(delay).toBeLessThanOrEqual(5_000);
+        },
+      ),
       { seed: 1 },
     );
   });

@@ -1,6 +1,7 @@
 import { encodeChain } from "../../src/format/system-rows.ts";
+import { parseWal } from "../../src/format/wal.ts";
 import { sha256Hex } from "../../src/platform/system.ts";
-import type { DurableImage } from "../../src/sqlite/image.ts";
+import { type DurableImage, WalLayer } from "../../src/sqlite/image.ts";
 import { Replica } from "../../src/sqlite/replica.ts";
 import { type Transaction, Writer } from "../../src/sqlite/writer.ts";
 import { seededRandom, standingClock } from "./seeded-random.ts";
@@ -49,9 +50,15 @@ export class Led {
   /** Seals, and makes it durable. */
   commit(rows: Record<string, string | number | null> = {}): Uint8Array {
     const bytes = this.seal(rows);
-    this.replica.settle(this.writer, sha256Hex(bytes));
+    this.settle(bytes);
     this.wals.push(bytes);
     return bytes;
+  }
+
+  /** What was sealed is durable. */
+  settle(bytes: Uint8Array): void {
+    const layer = new WalLayer(this.image, parseWal(bytes, "sealed"));
+    this.replica.settle(this.writer, sha256Hex(bytes), this.replica.system.read(layer, "sealed"));
   }
 
   /** One transaction, one epoch. */

@@ -1,6 +1,7 @@
 import { onTestFinished } from "vitest";
 import type { LogEvent } from "../../src/base/log.ts";
-import { snapshotKey, walKey } from "../../src/format/keys.ts";
+import { epochText, LAST_SNAPSHOT_KEY, snapshotKey, walKey } from "../../src/format/keys.ts";
+import { framePageOffset, PAGE_BYTES, parseWal } from "../../src/format/wal.ts";
 import {
   type ClusterNode,
   type ClusterOptions,
@@ -102,18 +103,6 @@ export function namesIn(node: ClusterNode): string[] {
   return node.db.query<{ name: string }>("SELECT name FROM items ORDER BY name").map(({ name }) => name);
 }
 
-/** How often each call failed for a test, and what it was. */
-export function recorder(): { calls: StoreCall[]; onCall: (call: StoreCall) => undefined } {
-  const calls: StoreCall[] = [];
-  return {
-    calls,
-    onCall: (call) => {
-      calls.push(call);
-      return undefined;
-    },
-  };
-}
-
 /** `put` calls of WAL objects. */
 export function isWalPut(call: StoreCall): boolean {
   return call.operation === "put" && call.key.endsWith(".wal");
@@ -151,4 +140,31 @@ export async function flip(store: ObjectStore, key: string, offset: number): Pro
   const bytes = (await bytesOf(store, key)).slice();
   bytes[offset] = (bytes[offset] as number) ^ 1;
   await store.put(key, bytes);
+}
+
+/** The database at an epoch, made of the WALs in the store and nothing else. */
+export async function imageAt(store: ObjectStore, epoch: number): Promise<Uint8Array> {
+  let image = new Uint8Array(0);
+  for (let at = 0; at <= epoch; at++) {
+    const wal = parseWal(await bytesOf(store, walKey(at)), walKey(at));
+    const next = new Uint8Array(wal.pageCount * PAGE_BYTES);
+    next.set(image.subarray(0, next.length));
+    for (let frame = 0; frame < wal.frameCount; frame++) {
+      const offset = framePageOffset(frame);
+      const page = wal.pageNumbers[frame] as number;
+      next.set(wal.bytes.subarray(offset, offset + PAGE_BYTES), (page - 1) * PAGE_BYTES);
+    }
+    image = next;
+  }
+  return image;
+}
+
+/** Writes the snapshot of an epoch and points the marker to it. */
+export async function putSnapshot(store: ObjectStore, epoch: number): Promise<void> {
+  await store.put(snapshotKey(epoch), await imageAt(store, epoch));
+  await putMarker(store, epochText(epoch));
+}
+
+export async function putMarker(store: ObjectStore, text: string): Promise<void> {
+  await store.put(LAST_SNAPSHOT_KEY, new TextEncoder().encode(text));
 }

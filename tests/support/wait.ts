@@ -7,7 +7,7 @@ export async function until<T>(
   what: string,
   condition: () => T | Promise<T>,
   timeoutMs: number = WAIT_MAX_MS,
-): Promise<T> {
+): Promise<NonNullable<T>> {
   for (const endMs = performance.now() + timeoutMs; ; await sleep(5)) {
     const found = await condition();
     if (found) return found;
