@@ -146,8 +146,14 @@ describe("an election", () => {
   it("never has a follower as a candidate", async () => {
     const store = await newStore();
     const follower = await join("follower", store, quiet);
+    let lists = 0;
+    follower.faults.onCall = ({ operation }) => {
+      if (operation === "list") lists++;
+      return undefined;
+    };
     follower.clock.pass(LONG_MS);
-    await settle(200);
+    await until("the question after later epochs", () => lists > 0);
+    await settle(100);
     expect(follower.events.some(({ event }) => event === "claiming")).toBe(false);
     expect(await store.head(walKey(1))).toBeUndefined();
   });
