@@ -13,7 +13,7 @@ export const SESSION_TIMEOUT_MS = 2500;
 
 const ROOT = fileURLToPath(new URL("../../", import.meta.url));
 const COMMANDS: Readonly<Record<RuntimeName, readonly [string, ...string[]]>> = {
-  node: [process.execPath, "--import", "tsx"],
+  node: [process.versions["bun"] || process.versions["deno"] ? "node" : process.execPath, "--import", "tsx"],
   deno: [`${ROOT}node_modules/.bin/deno`, "run", "-A"],
   bun: [`${ROOT}node_modules/.bin/bun`],
 };
