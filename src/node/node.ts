@@ -165,15 +165,16 @@ export class ClusterNode {
   }
 
   /** Writes what is pending, gives up the leadership, and goes on as a standby that lets others lead first. */
-  async stepDown(): Promise<void> {
+  async stepDown(options: WaitOptions = {}): Promise<void> {
     this.#checkOpen();
-    await this.#expectLeadership().stepDown();
+    const leadership = this.#expectLeadership();
+    await this.#withLimit("stepDown", options, undefined, () => leadership.stepDown());
   }
 
   /**
    * Waits until `db` is as fresh as asked for.
    *
-   * @throws ClusterError `unavailable`/`sync_timeout` after `timeoutMs`, *default* 10 s
+   * @throws ClusterError `unavailable`/`wait_timeout` after `timeoutMs`, *default* 10 s
    */
   async sync(level: SyncLevel, options: WaitOptions = {}): Promise<DurableEpoch> {
     this.#checkOpen();
@@ -373,7 +374,7 @@ export class ClusterNode {
       abort.abort(
         new ClusterError(
           "unavailable",
-          "sync_timeout",
+          "wait_timeout",
           `${what}: not within ${limit} ms; the node is at epoch ${this.#epoch.current}`,
           { epoch: this.#epoch.current, timeoutMs: limit },
         ),

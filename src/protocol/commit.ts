@@ -150,13 +150,23 @@ export function stepCommit(
       if (phase.name !== "putting") return proceed(state, [], settings, moment);
       if (event.outcome === "created") return created(state, phase.attempt, settings, moment);
       if (event.outcome === "exists") return resume(state, "readingBack", { ...phase.attempt, failures: 0 });
-      // A claim that cannot be written must not keep the node from following who can write.
-      return pause(state, state.leading ? "putting" : "readingBack", phase.attempt, settings, moment);
+      // Once more as it is: most failures pass. After that by way of reading back, so that a node whose requests are
+      // refused, or whose claim cannot be written, still learns that another one leads.
+      return pause(
+        state,
+        isFirstFailure(state, phase.attempt) ? "putting" : "readingBack",
+        phase.attempt,
+        settings,
+        moment,
+      );
     case "readBackAnswered":
       if (phase.name !== "readingBack") return proceed(state, [], settings, moment);
       if (event.found === "ours") return created(state, phase.attempt, settings, moment);
       if (event.found === "other") return end(state, "fenced", "notWritten", false);
-      return pause(state, event.found === "missing" ? "putting" : "readingBack", phase.attempt, settings, moment);
+      if (event.found === "failed") return pause(state, "readingBack", phase.attempt, settings, moment);
+      // After a failure there was a pause already; "exists" and then missing is what must not go round at once.
+      if (phase.attempt.failures > 0) return resume(state, "putting", phase.attempt);
+      return pause(state, "putting", phase.attempt, settings, moment);
     case "auditAnswered":
       if (phase.name !== "auditing") return proceed(state, [], settings, moment);
       return audited(state, event.found, phase.attempt, settings, moment);
@@ -209,6 +219,10 @@ function sealFailed(state: CommitState, settings: CommitSettings, moment: Moment
     settings,
     moment,
   );
+}
+
+function isFirstFailure(state: CommitState, attempt: Attempt): boolean {
+  return state.leading && attempt.failures === 0;
 }
 
 /** Our object exists. Was there time for others to go on without it? */

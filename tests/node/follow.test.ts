@@ -190,7 +190,7 @@ describe("sync", () => {
   it("ends by its time-out, its signal, and at the end of the node", async () => {
     const { follower } = await three();
     const error = await failureOf(follower.sync({ atLeast: 1000 }, { timeoutMs: 30 }));
-    expect(error).toMatchObject({ kind: "unavailable", code: "sync_timeout" });
+    expect(error).toMatchObject({ kind: "unavailable", code: "wait_timeout" });
     const abort = new AbortController();
     const reason = new Error("enough");
     const aborted = follower.sync({ atLeast: 1000 }, { signal: abort.signal });

@@ -140,11 +140,23 @@ describe("P6: answers of the store", () => {
       2049: tick → wake 2050
       2050: tick → put 8
       3000: put failed → wake 3100
-      3100: tick → put 8
+      3100: tick → readBack 8
+      3200: readBack missing → put 8
       4000: put failed → wake 4200
       4200: submitted → wake 4200
-      4201: tick → put 8
+      4201: tick → readBack 8
+      4250: readBack missing → put 8
       4300: put created → acknowledge 8, seal 9 keep, put 9`);
+  });
+
+  test("P3: a leader whose PUTs are refused learns by reading back that another one leads", () => {
+    Scenario.leading().play(`
+      1000: submitted → seal 8 keep, put 8
+      2000: put failed → wake 2050
+      2050: tick → put 8
+      3000: put failed → wake 3100
+      3100: tick → readBack 8
+      3200: readBack other → end fenced notWritten`);
   });
 
   test("exists and ours: the answer was lost, it is durable", () => {
@@ -171,8 +183,7 @@ describe("P6: answers of the store", () => {
       1100: put exists → readBack 8
       1200: readBack failed → wake 1250
       1250: tick → readBack 8
-      1300: readBack missing → wake 1400
-      1400: tick → put 8
+      1300: readBack missing → put 8
       1500: put created → acknowledge 8, wake 6000`);
   });
 
