@@ -12,11 +12,13 @@ export type { ClusterOptions, RequestBudget, SnapshotOptions } from "./config.ts
 export { ClusterError, type ErrorKind, isClusterError } from "./errors.ts";
 export type { Leader } from "./format/system-rows.ts";
 export { type NodeApps, type NodeEnv, statusOf, type UserApp } from "./node/apps.ts";
+export type { Ack, DurableEpoch } from "./node/batch.ts";
 export type { JoinProgress } from "./node/bootstrap.ts";
 export type { JoinOptions } from "./node/join.ts";
-export type { Ack, DurableEpoch } from "./node/leadership.ts";
-export type { ClusterNode, LeaderRequestInit, Role, SyncLevel, WaitOptions } from "./node/node.ts";
+export type { LeaderRequestInit } from "./node/leader-client.ts";
+export type { ClusterNode, Role, SyncLevel } from "./node/node.ts";
 export type { NodeStatus } from "./node/status.ts";
+export type { WaitOptions } from "./node/waiting.ts";
 export type { Watch } from "./platform/watch.ts";
 export type { Member } from "./protocol/roster.ts";
 export type { Db, Reads } from "./sqlite/reader.ts";

@@ -5,7 +5,6 @@ import { Peer } from "../net/peer.ts";
 import { sleep } from "../platform/sleep.ts";
 import type { Watch } from "../platform/watch.ts";
 import { NOT_LEADER_HEADER } from "./apps.ts";
-import type { LeaderRequestInit } from "./node.ts";
 import type { NodeParts } from "./parts.ts";
 
 /** *Default* limit of a request to the leader, the waiting for one included. */
@@ -13,6 +12,14 @@ export const LEADER_REQUEST_TIMEOUT_MS = 10_000;
 /** Pause before the leader is asked again after it could not be reached or did not lead. */
 const RETRY_PAUSE_MS = 50;
 const REPEATABLE: readonly string[] = ["GET", "HEAD", "PUT", "DELETE", "OPTIONS"];
+
+/** Options of a request to the leader: those of `fetch`, and what it may take. */
+export interface LeaderRequestInit extends RequestInit {
+  /** Waiting for a leader and for its answer; *default* 10 s. */
+  readonly timeoutMs?: number;
+  /** True if the request may be sent again though it may have taken effect. *Default*: GET, HEAD, PUT, DELETE and OPTIONS may. */
+  readonly idempotent?: boolean;
+}
 
 export interface LeaderClientParts {
   readonly parts: NodeParts;

@@ -22,29 +22,22 @@ import {
 import { backoffMs } from "../protocol/moment.ts";
 import type { Replica } from "../sqlite/replica.ts";
 import { BatchLostError, type SystemRowChanges, type Transaction, type Writer } from "../sqlite/writer.ts";
+import {
+  type Ack,
+  type Batch,
+  type DurableEpoch,
+  newBatch,
+  nodeClosed,
+  overloaded,
+  steppedDown,
+  unknownOutcome,
+} from "./batch.ts";
 import { listLaterEpochs } from "./listing.ts";
 import { Machine, momentOf } from "./machine.ts";
 import type { NodeParts } from "./parts.ts";
 
 /** How often the deletion of an epoch that history does not know is tried. */
 const ORPHAN_ATTEMPTS_MAX = 10;
-
-/** An epoch that is in the store. */
-export interface DurableEpoch {
-  readonly epoch: number;
-}
-
-/** What `transaction` gives at once. */
-export interface Ack<T> {
-  /** What the transaction function returned. */
-  readonly value: T;
-  /**
-   * Resolves when the transaction is in the store. Rejects with `fenced` or
-   * `unavailable` if it was not written, with `outcome_unknown` if that cannot
-   * be told.
-   */
-  readonly durable: Promise<DurableEpoch>;
-}
 
 /** How a leadership ended. */
 export interface LeadershipEnd {
@@ -54,13 +47,6 @@ export interface LeadershipEnd {
   readonly wasLeading: boolean;
   /** History went on without the epoch that we created: what is after ours in the store cannot be trusted to be it. */
   readonly isLeftBehind: boolean;
-}
-
-/** Transactions that become durable together. */
-interface Batch {
-  readonly durable: Deferred<DurableEpoch>;
-  transactions: number;
-  isSubmitted: boolean;
 }
 
 interface SealedEpoch {
@@ -451,29 +437,4 @@ function encodeRows({ lastUpdate, chain, leader }: SystemRows, isLeaderChanged: 
     chain: chain === undefined ? null : encodeChain(chain),
     ...(isLeaderChanged ? { leader: leader === undefined ? null : encodeLeader(leader) } : {}),
   };
-}
-
-function newBatch(): Batch {
-  return { durable: defer(), transactions: 0, isSubmitted: false };
-}
-
-function overloaded(what: string, found: number, limit: number): ClusterError {
-  return new ClusterError(
-    "overloaded",
-    "batch_full",
-    `${found} ${what} wait for their epoch, the limit is ${limit}: wait for an ack`,
-    { found, limit },
-  );
-}
-
-function unknownOutcome(reason: string): ClusterError {
-  return new ClusterError("outcome_unknown", "outcome_unknown", `the transaction may or may not be written: ${reason}`);
-}
-
-function nodeClosed(): ClusterError {
-  return new ClusterError("closed", "node_closed", "the node was shut down: the transaction was not written");
-}
-
-function steppedDown(): ClusterError {
-  return new ClusterError("fenced", "stepped_down", "the node gave up the leadership: the transaction was not written");
 }

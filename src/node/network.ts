@@ -10,9 +10,9 @@ import { runtimeName } from "../platform/system.ts";
 import type { Member } from "../protocol/roster.ts";
 import { VERSION } from "../version.ts";
 import { composeApps, type NodeApps, type NodeEnv, notLeading } from "./apps.ts";
+import type { DurableEpoch } from "./batch.ts";
 import { Gossip, type GossipAnswer, type GossipReport } from "./gossip.ts";
 import { LeaderClient } from "./leader-client.ts";
-import type { DurableEpoch } from "./leadership.ts";
 import type { ClusterNode, NodeIdentity } from "./node.ts";
 import type { NodeParts } from "./parts.ts";
 

@@ -8,14 +8,17 @@ import type { Db } from "../sqlite/reader.ts";
 import type { Replica } from "../sqlite/replica.ts";
 import type { Transaction } from "../sqlite/writer.ts";
 import type { ObjectStore } from "../store/store.ts";
+import type { Ack, DurableEpoch } from "./batch.ts";
 import type { Bootstrapped } from "./bootstrap.ts";
 import { EpochWaiters } from "./epoch-waiters.ts";
 import { Following } from "./following.ts";
-import { type Ack, type DurableEpoch, Leadership, type LeadershipEnd } from "./leadership.ts";
+import type { LeaderRequestInit } from "./leader-client.ts";
+import { Leadership, type LeadershipEnd } from "./leadership.ts";
 import type { NodeNetwork } from "./network.ts";
 import type { NodeParts } from "./parts.ts";
 import { Snapshotter } from "./snapshotter.ts";
 import type { NodeStatus } from "./status.ts";
+import { type WaitOptions, withLimits } from "./waiting.ts";
 
 /** What a node does now. A standby is a follower that tries to lead when nobody does. */
 export type Role = "leader" | "standby" | "follower";
@@ -38,13 +41,6 @@ export type SyncLevel =
   | { readonly atLeast: number }
   /** Everything that was durable anywhere when `sync` was called. */
   | "linearizable";
-
-/** Limits of a call that waits. */
-export interface WaitOptions {
-  /** Rejects with `unavailable` after so long. */
-  readonly timeoutMs?: number | undefined;
-  readonly signal?: AbortSignal | undefined;
-}
 
 /** *Default* limit of `sync`. */
 export const SYNC_TIMEOUT_MS = 10_000;
@@ -359,51 +355,15 @@ export class ClusterNode {
     );
   }
 
-  async #withLimit(
+  #withLimit(
     what: string,
     options: WaitOptions,
     timeoutMs: number | undefined,
     action: (signal: AbortSignal) => Promise<void>,
   ): Promise<void> {
-    const limit = options.timeoutMs ?? timeoutMs;
-    const abort = new AbortController();
-    const onAbort = () => abort.abort(options.signal?.reason);
-    options.signal?.throwIfAborted();
-    options.signal?.addEventListener("abort", onAbort, { once: true });
-    const timeUp = () =>
-      abort.abort(
-        new ClusterError(
-          "unavailable",
-          "wait_timeout",
-          `${what}: not within ${limit} ms; the node is at epoch ${this.#epoch.current}`,
-          { epoch: this.#epoch.current, timeoutMs: limit },
-        ),
-      );
-    const cancel = limit === undefined ? () => {} : this.#components.parts.settings.clock.after(limit, timeUp);
-    try {
-      await raceAbort(action(abort.signal), abort.signal);
-    } finally {
-      cancel();
-      options.signal?.removeEventListener("abort", onAbort);
-    }
-  }
-}
-
-/** Options of a request to the leader: those of `fetch`, and what it may take. */
-export interface LeaderRequestInit extends RequestInit {
-  /** Waiting for a leader and for its answer; *default* 10 s. */
-  readonly timeoutMs?: number;
-  /** True if the request may be sent again though it may have taken effect. *Default*: GET, HEAD, PUT, DELETE and OPTIONS may. */
-  readonly idempotent?: boolean;
-}
-
-async function raceAbort(action: Promise<void>, signal: AbortSignal): Promise<void> {
-  const aborted = defer<never>();
-  const onAbort = () => aborted.reject(signal.reason);
-  signal.addEventListener("abort", onAbort, { once: true });
-  try {
-    await Promise.race([action, aborted.promise]);
-  } finally {
-    signal.removeEventListener("abort", onAbort);
+    const { clock } = this.#components.parts.settings;
+    const { signal } = options;
+    const limits = { what, timeoutMs: options.timeoutMs ?? timeoutMs, signal, clock, epoch: () => this.#epoch.current };
+    return withLimits(limits, action);
   }
 }

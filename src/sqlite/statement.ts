@@ -18,6 +18,8 @@ export class Statement {
   readonly pointer: Pointer;
   /** True if it cannot change the database. */
   readonly readOnly: boolean;
+  /** True for INSERT, UPDATE and DELETE: only these set SQLite's count of changes, others keep that of an earlier one. */
+  readonly countsChanges: boolean;
   /** True if it was used since the cache last looked for one to drop. */
   isRecent = false;
   readonly #connection: Connection;
@@ -48,6 +50,7 @@ export class Statement {
     this.#exports = exports;
     this.#codec = connection.codec;
     this.readOnly = exports.sqlite3_stmt_readonly(pointer) !== 0;
+    this.countsChanges = !this.readOnly && COUNTS_CHANGES.test(sql);
     this.#parameterCount = exports.sqlite3_bind_parameter_count(pointer);
   }
 
@@ -301,6 +304,8 @@ interface Iteration {
 function refuseFinalized(): never {
   throw new ClusterError("closed", "connection_closed", "the connection was closed while rows were read");
 }
+
+const COUNTS_CHANGES = /^(?:\s|--[^\n]*|\/\*[\s\S]*?\*\/)*(?:INSERT|UPDATE|DELETE|REPLACE|WITH)\b/i;
 
 /** A function that makes row objects of one shape. */
 function rowMaker(names: readonly string[]): MakeRow {

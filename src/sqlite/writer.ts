@@ -297,13 +297,10 @@ class TransactionHandle implements Transaction {
 
   run(sql: string, params?: SqlParams): RunResult {
     const statement = this.#statement(sql);
-    const { exports } = this.#connection.sqlite;
-    const changesBefore = exports.sqlite3_total_changes(this.#connection.pointer);
     statement.run(params);
-    const hasChanged = exports.sqlite3_total_changes(this.#connection.pointer) !== changesBefore;
+    const { sqlite, pointer } = this.#connection;
     return {
-      // SQLite keeps the count of an earlier statement if this one is not an INSERT, UPDATE or DELETE.
-      changes: hasChanged ? exports.sqlite3_changes(this.#connection.pointer) : 0,
+      changes: statement.countsChanges ? sqlite.exports.sqlite3_changes(pointer) : 0,
       lastInsertRowid: this.#connection.lastInsertRowid,
     };
   }
