@@ -179,6 +179,7 @@ export class Following {
     });
     this.#abort.signal.throwIfAborted();
     this.#replica.replace(result.state);
+    this.#events.onTrouble(undefined);
     this.#events.onBootstrapped(result);
     return { type: "bootstrapped", epoch: this.#replica.epoch, hasLeader: this.#hasLeader };
   }

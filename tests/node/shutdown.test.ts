@@ -60,6 +60,7 @@ describe("shutdown", () => {
     const store = await newStore();
     const settings = { ...QUIET, shutdownTimeoutMs: 150, snapshot: { epochsMax: 1, intervalMinMs: 0 } };
     const { node, faults } = await lead(store, { settings });
+    await createTable(node);
     const { put } = faults;
     let hanging = 0;
     faults.put = (key, body, options) => {
@@ -67,7 +68,6 @@ describe("shutdown", () => {
       hanging++;
       return new Promise(() => {});
     };
-    await createTable(node);
     let count = 0;
     await until("the snapshot that hangs", () => {
       void insert(node, `${count++}`);
