@@ -90,8 +90,15 @@ export class Lol {
     return (await this.status()).is_leader;
   }
 
-  fetch(path: string, init: RequestInit = {}): Promise<Response> {
-    return fetch(`${this.url}${path}`, { signal: AbortSignal.timeout(20_000), ...init });
+  async fetch(path: string, init: RequestInit = {}): Promise<Response> {
+    try {
+      return await fetch(`${this.url}${path}`, { signal: AbortSignal.timeout(20_000), ...init });
+    } catch (error) {
+      // A connection ends a moment before the process that held it is seen to have ended.
+      await sleep(500);
+      if (this.#exit === undefined) throw error;
+      throw new Error(`it ended: ${JSON.stringify(this.#exit)} ${this.errors}`, { cause: error });
+    }
   }
 
   /** What it said, without the time stamps; tables are as they are. */
