@@ -2,6 +2,7 @@ import type { Clock } from "../base/clock.ts";
 import type { Random } from "../base/random.ts";
 import { isClusterError } from "../errors.ts";
 import { sleep } from "../platform/sleep.ts";
+import { backoffMs } from "../protocol/moment.ts";
 
 /** How often and how fast something is repeated. */
 export interface RetryPolicy {
@@ -37,8 +38,7 @@ export async function withRetries<T>(
 
 /** Half of the pause is random, so that those who failed together do not come back together. */
 function pauseMs(policy: RetryPolicy, attempts: number, retryAfterMs: unknown): number {
-  const backoffMs = Math.min(policy.backoffMaxMs, policy.backoffMs * 2 ** (attempts - 1));
-  const jitteredMs = backoffMs * (0.5 + 0.5 * policy.random.fraction());
+  const jitteredMs = backoffMs(attempts, policy.backoffMs, policy.backoffMaxMs, policy.random.fraction());
   return typeof retryAfterMs === "number"
     ? Math.max(jitteredMs, Math.min(retryAfterMs, RETRY_AFTER_MAX_MS))
     : jitteredMs;
