@@ -31,6 +31,9 @@ export interface SnapshotOptions {
   readonly intervalMinMs?: number | undefined;
 }
 
+/** Internal endpoints that tell of a node and change nothing: `/.lbc/status`, `/.lbc/health/…`, `/.lbc/metrics`. */
+export type OpenEndpoint = "status" | "health" | "metrics";
+
 /** What `new LittleBigCluster` takes: `id` and `store`, and whatever is not to be the *default*. */
 export interface ClusterOptions {
   /** Names the cluster, 1 to 200 characters; a node that joins with another id is refused. */
@@ -65,8 +68,17 @@ export interface ClusterOptions {
   /** … and bytes held for it, *default* 64 MiB. */
   readonly fetchBytesMax?: number | undefined;
   readonly snapshot?: SnapshotOptions | undefined;
-  /** How often a node reports itself to the leader. *Default* 1 000. */
+  /** How often a node reports itself to the leader at the most, and the leader tells of what is no news. *Default* 1 000. */
   readonly gossipIntervalMs?: number | undefined;
+  /**
+   * A standby replaces a leader whose address refuses connections twice, 100 ms apart, without waiting for
+   * `sessionTimeoutMs`: what a crashed process looks like. *Default* true.
+   */
+  readonly fastFailover?: boolean | undefined;
+  /** `/.lbc/health/ready` says no to a node that lags more than this. *Default* 20 000. */
+  readonly readyLagMaxMs?: number | undefined;
+  /** What is answered without the cluster's secret. *Default*: all three. */
+  readonly openEndpoints?: readonly OpenEndpoint[] | undefined;
   /** How long a graceful end may take: answers in flight, the last epochs. *Default* 10 000. */
   readonly shutdownTimeoutMs?: number | undefined;
   /** Largest request body that a node takes. *Default* 16 MiB. */
@@ -128,6 +140,9 @@ const clusterShape = z.strictObject({
   fetchBytesMax: count().default(64 * MIB),
   snapshot: z.preprocess((value) => value ?? {}, snapshotShape),
   gossipIntervalMs: milliseconds(10, MINUTE_MS).default(1000),
+  fastFailover: z.boolean().default(true),
+  readyLagMaxMs: milliseconds(1, 24 * 60 * MINUTE_MS).default(20_000),
+  openEndpoints: z.array(z.enum(["status", "health", "metrics"])).default(["status", "health", "metrics"]),
   shutdownTimeoutMs: milliseconds(0, 10 * MINUTE_MS).default(10_000),
   requestBytesMax: count().default(16 * MIB),
   secret: z.string().min(16).optional(),

@@ -66,7 +66,8 @@ export function walByteLength(frameCount: number): number {
  */
 export function parseWal(bytes: Uint8Array, what: string): Wal {
   if (bytes.length < walByteLength(1)) refuse(what, "file size", `at least ${walByteLength(1)} bytes`, bytes.length);
-  const aligned = bytes.byteOffset % 4 === 0 ? bytes : bytes.slice();
+  // Not by `slice`: that of a `Buffer`, which pieces of a stream are, is a view.
+  const aligned = bytes.byteOffset % 4 === 0 ? bytes : new Uint8Array(bytes);
   const words = new Uint32Array(aligned.buffer, aligned.byteOffset, aligned.length >>> 2);
   const view = new DataView(aligned.buffer, aligned.byteOffset, aligned.length);
 

@@ -32,6 +32,8 @@ export interface SignedParts {
   readonly method: string;
   /** Path and query, as sent. */
   readonly path: string;
+  /** Uuid of the node that is meant: no other takes it. */
+  readonly to: string;
   readonly body?: Uint8Array | string | undefined;
 }
 
@@ -51,8 +53,8 @@ export type SignatureHeaders = Readonly<
 >;
 
 /**
- * Signs a request with the cluster's secret: an HMAC-SHA256 over method, path with query, time, nonce and the hash of
- * the body.
+ * Signs a request with the cluster's secret: an HMAC-SHA256 over receiver, method, path with query, time, nonce and the
+ * hash of the body.
  *
  * @throws ClusterError `invalid` `bad_secret` or `bad_nonce`
  */
@@ -82,13 +84,15 @@ export function signRequest(request: RequestToSign): SignatureHeaders {
 export type AuthVerdict = "ok" | "missing" | "malformed" | "stale" | "tampered" | "replayed" | "full";
 
 /** A request as it arrived. */
-export interface RequestToVerify extends SignedParts {
+export interface RequestToVerify extends Omit<SignedParts, "to"> {
   readonly headers: { get(name: string): string | null };
 }
 
 /** Settings of a {@link RequestVerifier}. */
 export interface RequestVerifierOptions {
   readonly secret: Uint8Array | string;
+  /** Uuid of the node that verifies; new with each run of it, so what was captured before is good for nothing. */
+  readonly to: string;
   /** Its wall clock is compared with the time in the request. */
   readonly clock: Clock;
   /** *Default* {@link AUTH_WINDOW_MS}. */
@@ -100,11 +104,12 @@ export interface RequestVerifierOptions {
 /**
  * Tells whether a request was signed with the secret, lately, and is not a repetition.
  *
- * Nonces live in memory: a verifier that has just been made knows none, so one captured request could be repeated to
- * it within the window, as it could be to another node. Who can capture requests is kept out by TLS.
+ * Nonces live in memory, which is enough: a request is signed for one run of one node. Who reads along is kept out by
+ * TLS.
  */
 export class RequestVerifier {
   readonly #key: KeyObject;
+  readonly #to: string;
   readonly #clock: Clock;
   readonly #windowMs: number;
   readonly #noncesMax: number;
@@ -120,6 +125,7 @@ export class RequestVerifier {
 
   constructor(options: RequestVerifierOptions) {
     this.#key = secretKey(options.secret);
+    this.#to = options.to;
     this.#clock = options.clock;
     this.#windowMs = options.windowMs ?? AUTH_WINDOW_MS;
     this.#noncesMax = options.noncesMax ?? AUTH_NONCES_MAX;
@@ -142,7 +148,7 @@ export class RequestVerifier {
     const nowMs = this.#clock.wallMs();
     const signedMs = Number(date);
     if (Math.abs(nowMs - signedMs) > this.#windowMs || signedMs <= this.#forgottenThroughMs) return "stale";
-    if (!sameDigest(hmac(this.#key, request, date, nonce), digits)) return "tampered";
+    if (!sameDigest(hmac(this.#key, { ...request, to: this.#to }, date, nonce), digits)) return "tampered";
     // Only after the signature: strangers must not be able to fill the memory, nor to probe it.
     return this.#remember(nonce, signedMs, nowMs);
   }
@@ -224,7 +230,15 @@ function hmac(key: KeyObject, parts: SignedParts, date: string, nonce: string): 
   const bodyHash = createHash("sha256")
     .update(parts.body ?? EMPTY_BODY)
     .digest("hex");
-  const text = ["lbc-request-v1", parts.method.toUpperCase(), canonicalPath(parts.path), date, nonce, bodyHash];
+  const text = [
+    "lbc-request-v2",
+    parts.to,
+    parts.method.toUpperCase(),
+    canonicalPath(parts.path),
+    date,
+    nonce,
+    bodyHash,
+  ];
   return createHmac("sha256", key).update(text.join("\n")).digest();
 }
 

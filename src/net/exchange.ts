@@ -5,7 +5,8 @@ import {
   type IncomingHttpHeaders,
   type OutgoingHttpHeaders,
 } from "node:http2";
-import { BodyQueue } from "./body-queue.ts";
+import { concatBytes } from "../base/bytes.ts";
+import { BODY_QUEUE_BYTES_MAX, BodyQueue } from "./body-queue.ts";
 import { type PeerFailure, peerError } from "./peer-error.ts";
 import { PeerResponse } from "./peer-response.ts";
 
@@ -24,8 +25,9 @@ export interface PreparedRequest {
 
 /** What an exchange tells. Each is called at most once; `onOver` always is, last. */
 export interface ExchangeHandlers {
-  onHead(response: PeerResponse): void;
-  /** There will be no head. */
+  /** The head of the answer is there; of a short one whose length it announces, all of it. */
+  onAnswer(response: PeerResponse): void;
+  /** There will be no answer. */
   onFailed(error: unknown): void;
   /** Nothing more will happen on the stream. */
   onOver(): void;
@@ -40,6 +42,13 @@ export interface ExchangeConnection {
   readonly cause: unknown;
 }
 
+/** An answer that is collected before it is given: so a loss in the middle of it is one that can be repeated. */
+interface ShortAnswer {
+  readonly headers: IncomingHttpHeaders;
+  readonly length: number;
+  readonly chunks: Uint8Array[];
+}
+
 /**
  * One request and its answer on one HTTP/2 stream.
  *
@@ -52,7 +61,10 @@ export class Exchange {
   readonly #connection: ExchangeConnection;
   readonly #handlers: ExchangeHandlers;
   readonly #stream: ClientHttp2Stream | undefined;
+  /** Invariant: at most one of the two is there. */
   #body: BodyQueue | undefined;
+  #short: ShortAnswer | undefined;
+  #answered = false;
   #expectedBytes: number | undefined;
   #receivedBytes = 0;
   #ended = false;
@@ -117,8 +129,32 @@ export class Exchange {
 
   #onResponse(stream: ClientHttp2Stream, headers: IncomingHttpHeaders): void {
     if (this.#over) return;
-    const length = headers["content-length"];
-    if (length !== undefined && this.#request.method !== "HEAD") this.#expectedBytes = Number(length);
+    this.#expectedBytes = announcedBytes(this.#request.method, headers);
+    const length = this.#expectedBytes ?? Number.POSITIVE_INFINITY;
+    if (length < BODY_QUEUE_BYTES_MAX) this.#collect(stream, { headers, length, chunks: [] });
+    else this.#queue(stream, headers);
+  }
+
+  #collect(stream: ClientHttp2Stream, short: ShortAnswer): void {
+    this.#short = short;
+    stream.on("end", () => this.#onEnd());
+    stream.on("data", (chunk: Uint8Array) => {
+      this.#receivedBytes += chunk.length;
+      if (this.#receivedBytes > short.length) return;
+      short.chunks.push(chunk);
+      if (this.#receivedBytes === short.length) this.#giveShort(short);
+    });
+    if (short.length === 0) this.#giveShort(short);
+  }
+
+  /** It is whole: as many bytes as announced have arrived. */
+  #giveShort({ headers, chunks }: ShortAnswer): void {
+    this.#answered = true;
+    const bytes = chunks.length === 1 ? (chunks[0] as Uint8Array) : concatBytes(chunks);
+    this.#handlers.onAnswer(new PeerResponse(headers, bytes, this.#request.answerBytesMax));
+  }
+
+  #queue(stream: ClientHttp2Stream, headers: IncomingHttpHeaders): void {
     const body = new BodyQueue({
       pause: () => stream.pause(),
       resume: () => stream.resume(),
@@ -130,7 +166,8 @@ export class Exchange {
       this.#receivedBytes += chunk.length;
       body.push(chunk);
     });
-    this.#handlers.onHead(new PeerResponse(headers, body, this.#request.answerBytesMax));
+    this.#answered = true;
+    this.#handlers.onAnswer(new PeerResponse(headers, body, this.#request.answerBytesMax));
   }
 
   #onEnd(): void {
@@ -140,7 +177,8 @@ export class Exchange {
 
   #onClose(): void {
     this.#closed = true;
-    const clean = this.#body !== undefined && this.#error === undefined && this.#stream?.rstCode === NGHTTP2_NO_ERROR;
+    const hasHead = this.#body !== undefined || this.#short !== undefined;
+    const clean = hasHead && this.#error === undefined && this.#stream?.rstCode === NGHTTP2_NO_ERROR;
     // Closed, but not yet read to its end: 'end' follows when the reader has caught up.
     if (clean && !this.#ended) return;
     this.#finish();
@@ -149,11 +187,15 @@ export class Exchange {
   #finish(): void {
     if (this.#over) return;
     this.#over = true;
-    if (this.#body === undefined) this.#handlers.onFailed(this.#cancelled?.error ?? this.#lossOfHead());
-    else if (this.#cancelled !== undefined) this.#body.fail(this.#cancelled.error);
-    else if (this.#isWhole()) this.#body.end();
-    else this.#body.fail(this.errorFor("truncated", true));
+    if (!this.#answered) this.#handlers.onFailed(this.#cancelled?.error ?? this.#lossOfAnswer());
+    if (this.#body !== undefined) this.#finishBody(this.#body);
     this.#handlers.onOver();
+  }
+
+  #finishBody(body: BodyQueue): void {
+    if (this.#cancelled !== undefined) body.fail(this.#cancelled.error);
+    else if (this.#isWhole()) body.end();
+    else body.fail(this.errorFor("truncated", true));
   }
 
   #isWhole(): boolean {
@@ -162,11 +204,20 @@ export class Exchange {
     return this.#ended && rstCode === NGHTTP2_NO_ERROR && this.#error === undefined && lengthIsRight;
   }
 
-  #lossOfHead(): unknown {
+  #lossOfAnswer(): unknown {
+    if (this.#short !== undefined) return this.errorFor("truncated", true);
     const stream = this.#stream;
     if (stream === undefined || stream.id === undefined) return this.errorFor("lost", false);
     const refused = stream.rstCode === NGHTTP2_REFUSED_STREAM || stream.id > this.#connection.lastProcessedStreamId;
     if (refused) return this.errorFor("refused", false);
     return this.errorFor(this.#connection.session.destroyed ? "lost" : "reset", true);
   }
+}
+
+/** The length of the body that this head promises; `undefined` if it promises none. */
+function announcedBytes(method: string, headers: IncomingHttpHeaders): number | undefined {
+  const status = Number(headers[":status"]);
+  if (method === "HEAD" || status === 204 || status === 205 || status === 304) return 0;
+  const length = headers["content-length"];
+  return length === undefined ? undefined : Number(length);
 }

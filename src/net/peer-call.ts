@@ -41,8 +41,9 @@ export class PeerCall {
   /** Sends the request over an open connection that has room. */
   start(session: PeerSession): void {
     this.#exchange = session.send(this.request, {
-      onHead: (response) => {
-        this.#limit(this.#options.bodyTimeoutMs);
+      onAnswer: (response) => {
+        // Of a whole answer only the stream's end is missing: the time-out that runs will do.
+        if (!response.isWhole) this.#limit(this.#options.bodyTimeoutMs);
         this.#resolve(response);
       },
       onFailed: (error) => this.#reject(error),

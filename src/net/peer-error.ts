@@ -1,4 +1,4 @@
-import { ClusterError, errorMessage } from "../errors.ts";
+import { ClusterError, errorMessage, isClusterError } from "../errors.ts";
 
 /**
  * Why a request has no answer.
@@ -56,4 +56,18 @@ export function peerError(failed: FailedRequest): ClusterError {
     { peer, method, path: target, reason, sent },
     cause === undefined ? undefined : { cause },
   );
+}
+
+/** What the runtimes call a connection that the other side refuses or resets while it is made. */
+const REFUSALS: readonly unknown[] = ["ECONNREFUSED", "ECONNRESET", "EPIPE"];
+
+/**
+ * True if no connection could be made because the address refused it, reset it, or closed it before it had spoken
+ * HTTP/2: nobody serves there. False for everything that says nothing about who serves there, such as a time-out, an
+ * unreachable network, an unknown name, a certificate that does not fit, and for requests that were lost later.
+ */
+export function isRefused(error: unknown): boolean {
+  if (!isClusterError(error) || error.details["reason"] !== ("connect" satisfies PeerFailure)) return false;
+  // All three runtimes close some of these without an error, Bun 1.4.5 even a reset.
+  return error.cause === undefined || REFUSALS.includes((error.cause as { code?: unknown }).code);
 }

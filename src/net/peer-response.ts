@@ -1,23 +1,44 @@
 import type { IncomingHttpHeaders } from "node:http2";
 import { concatBytes } from "../base/bytes.ts";
 import { ClusterError } from "../errors.ts";
+import { wholeResponse } from "./whole-response.ts";
 
-/** `new Response` refuses a body with these. */
-const BODILESS_STATUSES: readonly number[] = [204, 205, 304];
+const decoder = new TextDecoder();
 
 /** A peer's answer. Its body can be read once, by one of `body`, `bytes()`, `text()` and `json()`. */
 export class PeerResponse {
   readonly status: number;
-  readonly headers: Headers;
-  /** The chunks as they arrive. Throws the request's error if the answer ends before its end. */
-  readonly body: AsyncIterable<Uint8Array>;
+  readonly #head: IncomingHttpHeaders;
+  /** All of it, or what arrives. */
+  readonly #body: Uint8Array | AsyncIterable<Uint8Array>;
   readonly #answerBytesMax: number;
+  #headers: Headers | undefined;
 
-  constructor(headers: IncomingHttpHeaders, body: AsyncIterable<Uint8Array>, answerBytesMax: number) {
-    this.status = Number(headers[":status"]);
-    this.headers = standardHeaders(headers);
-    this.body = body;
+  constructor(head: IncomingHttpHeaders, body: Uint8Array | AsyncIterable<Uint8Array>, answerBytesMax: number) {
+    this.status = Number(head[":status"]);
+    this.#head = head;
+    this.#body = body;
     this.#answerBytesMax = answerBytesMax;
+  }
+
+  get headers(): Headers {
+    this.#headers ??= new Headers(headerPairs(this.#head));
+    return this.#headers;
+  }
+
+  /** True if the whole body is in memory. */
+  get isWhole(): boolean {
+    return this.#body instanceof Uint8Array;
+  }
+
+  /** True if the header is there; cheaper than by `headers`. */
+  has(lowerCaseName: string): boolean {
+    return this.#head[lowerCaseName] !== undefined;
+  }
+
+  /** The chunks as they arrive. Throws the request's error if the answer ends before its end. */
+  get body(): AsyncIterable<Uint8Array> {
+    return this.#body instanceof Uint8Array ? once(this.#body) : this.#body;
   }
 
   /**
@@ -26,24 +47,19 @@ export class PeerResponse {
    * @throws ClusterError `invalid` `answer_too_large`
    */
   async bytes(): Promise<Uint8Array> {
+    if (this.#body instanceof Uint8Array) return this.#checked(this.#body.length, this.#body);
     const parts: Uint8Array[] = [];
     let length = 0;
-    for await (const part of this.body) {
+    for await (const part of this.#body) {
       length += part.length;
-      if (length > this.#answerBytesMax) {
-        const bytesMax = this.#answerBytesMax;
-        throw new ClusterError("invalid", "answer_too_large", `the peer's answer is longer than ${bytesMax} bytes`, {
-          bytesMax,
-        });
-      }
-      parts.push(part);
+      parts.push(this.#checked(length, part));
     }
     return concatBytes(parts);
   }
 
   /** The whole body as UTF-8 text. */
   async text(): Promise<string> {
-    return new TextDecoder().decode(await this.bytes());
+    return decoder.decode(await this.bytes());
   }
 
   /** The whole body, parsed as JSON. */
@@ -53,9 +69,9 @@ export class PeerResponse {
 
   /** The same answer as the standard's `Response`, whose body streams. */
   toResponse(): Response {
-    const { status, headers } = this;
-    const chunks = this.body[Symbol.asyncIterator]();
-    if (BODILESS_STATUSES.includes(status)) return new Response(null, { status, headers });
+    const head = { status: this.status, headers: this.#headers ?? headerPairs(this.#head) };
+    if (this.#body instanceof Uint8Array) return wholeResponse(this.#body as Uint8Array<ArrayBuffer>, head);
+    const chunks = this.#body[Symbol.asyncIterator]();
     const stream = new ReadableStream<Uint8Array>(
       {
         async pull(controller) {
@@ -69,15 +85,29 @@ export class PeerResponse {
       },
       { highWaterMark: 0 },
     );
-    return new Response(stream, { status, headers });
+    return new Response(stream, head);
+  }
+
+  #checked(length: number, bytes: Uint8Array): Uint8Array {
+    const bytesMax = this.#answerBytesMax;
+    if (length <= bytesMax) return bytes;
+    throw new ClusterError("invalid", "answer_too_large", `the peer's answer is longer than ${bytesMax} bytes`, {
+      bytesMax,
+    });
   }
 }
 
-function standardHeaders(incoming: IncomingHttpHeaders): Headers {
-  const headers = new Headers();
-  for (const [name, value] of Object.entries(incoming)) {
+async function* once(bytes: Uint8Array): AsyncGenerator<Uint8Array, void, undefined> {
+  if (bytes.length > 0) yield bytes;
+}
+
+function headerPairs(head: IncomingHttpHeaders): [string, string][] {
+  const pairs: [string, string][] = [];
+  for (const name in head) {
+    const value = head[name];
     if (name.startsWith(":") || value === undefined) continue;
-    for (const one of Array.isArray(value) ? value : [value]) headers.append(name, String(one));
+    if (Array.isArray(value)) for (const one of value) pairs.push([name, one]);
+    else pairs.push([name, String(value)]);
   }
-  return headers;
+  return pairs;
 }

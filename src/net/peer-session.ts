@@ -72,7 +72,7 @@ export class PeerSession implements ExchangeConnection {
   /** Sends a request. */
   send(request: PreparedRequest, handlers: ExchangeHandlers): Exchange {
     const exchange = new Exchange(request, this, {
-      onHead: (response) => handlers.onHead(response),
+      onAnswer: (response) => handlers.onAnswer(response),
       onFailed: (error) => handlers.onFailed(error),
       onOver: () => {
         this.#exchanges.delete(exchange);

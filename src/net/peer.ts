@@ -3,6 +3,7 @@ import type { Random } from "../base/random.ts";
 import { ClusterError } from "../errors.ts";
 import { systemClock, systemRandom } from "../platform/system.ts";
 import { backoffMs } from "./backoff.ts";
+import { readFetch } from "./fetch-request.ts";
 import { PeerCall } from "./peer-call.ts";
 import { peerError } from "./peer-error.ts";
 import { PEER_CLOSE_GRACE_MS, PEER_LIMITS, type PeerLimits } from "./peer-limits.ts";
@@ -163,25 +164,9 @@ export class Peer {
    * into memory first. Rejects with the errors of `request`, not with `TypeError`.
    */
   async fetch(path: string, init: PeerFetchInit = {}): Promise<Response> {
-    const { timeoutMs, bodyTimeoutMs, signal, ...standard } = init;
-    let body: Uint8Array | undefined;
-    let headers = new Headers(init.headers);
-    if (init.body !== undefined && init.body !== null) {
-      // The standard's own class knows every kind of body, and the content type of each.
-      const request = new Request(this.url, { duplex: "half", ...standard } as RequestInit);
-      headers = new Headers(request.headers);
-      body = new Uint8Array(await request.arrayBuffer());
-    }
-    const { method } = init;
-    const response = await this.request({
-      path,
-      headers,
-      method,
-      body,
-      timeoutMs,
-      bodyTimeoutMs,
-      signal: signal ?? undefined,
-    });
+    const { timeoutMs, bodyTimeoutMs } = init;
+    const request = await readFetch(path, init, Number.POSITIVE_INFINITY);
+    const response = await this.request({ ...request, timeoutMs, bodyTimeoutMs });
     return response.toResponse();
   }
 

@@ -2,9 +2,10 @@
  * The Hono application that a node serves: the library's own routes, then the
  * user's (docs/architecture.md §6).
  */
-import { type Context, Hono } from "hono";
+import { type Context, Hono, type MiddlewareHandler } from "hono";
 import { ClusterError, type ErrorKind, isClusterError } from "../errors.ts";
 import type { ClusterNode } from "./node.ts";
+import { TO_HEADER } from "./node-requests.ts";
 
 /** What handlers find in Hono's context: `c.var.node`. */
 export interface NodeEnv {
@@ -34,14 +35,32 @@ export const EPOCH_HEADER = "x-lbc-epoch";
 export const NOT_LEADER_HEADER = "x-lbc-not-leader";
 const RETRY_AFTER_SECONDS = "1";
 
-/** The application that serves `node`. */
-export function composeApps(node: ClusterNode, internal: Hono<NodeEnv>, apps: NodeApps): Hono<NodeEnv> {
+/** On the 421 of a node that is not the one that was meant: another run of it listened there before. */
+export const MISDIRECTED_HEADER = "x-lbc-misdirected";
+
+/**
+ * The application that serves `node`.
+ *
+ * @param first goes before everything else
+ */
+export function composeApps(
+  node: ClusterNode,
+  internal: Hono<NodeEnv>,
+  apps: NodeApps,
+  first: MiddlewareHandler,
+): Hono<NodeEnv> {
   const whole = new Hono<NodeEnv>();
+  whole.use(first);
   whole.use(async (c, next) => {
     c.set("node", node);
+    const to = c.req.header(TO_HEADER);
+    if (to !== undefined && to !== node.uuid) {
+      return c.json({ error: `this is node ${node.uuid}, not ${to}` }, 421, { [MISDIRECTED_HEADER]: "1" });
+    }
     await next();
     // Not by `c.res.headers`: those of an answer that a handler got from `fetch` are immutable.
     c.header(EPOCH_HEADER, String(node.epoch.current));
+    return undefined;
   });
   whole.route("/", internal);
   if (apps.app !== undefined) whole.route("/", apps.app);
@@ -52,6 +71,8 @@ export function composeApps(node: ClusterNode, internal: Hono<NodeEnv>, apps: No
   whole.notFound((c) => c.json({ error: `no route for ${c.req.method} ${c.req.path}` }, 404));
   whole.onError((error, c) => {
     if (!isClusterError(error)) throw error;
+    // Whoever passed the request on may try the node that leads now.
+    if (error.kind === "not_leader") c.header(NOT_LEADER_HEADER, "1");
     return c.json(error.toJSON(), statusOf(error.kind));
   });
   return whole;

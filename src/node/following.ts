@@ -5,28 +5,33 @@
 import { errorMessage, isClusterError } from "../errors.ts";
 import { walKey } from "../format/keys.ts";
 import { judgeLaterEpochs } from "../protocol/bootstrap.ts";
+import { stepFollow } from "../protocol/follow.ts";
 import {
   beginFollow,
+  type ClaimReason,
   type FollowAction,
   type FollowEvent,
   type FollowSettings,
   type FollowState,
-  stepFollow,
-} from "../protocol/follow.ts";
+  lagMs,
+} from "../protocol/follow-state.ts";
+import { elapsedMs, type Instant } from "../protocol/moment.ts";
 import type { Replica } from "../sqlite/replica.ts";
 import { type Bootstrapped, bootstrap } from "./bootstrap.ts";
 import type { LeadershipEnd } from "./leadership.ts";
 import { listLaterEpochs } from "./listing.ts";
 import { Machine, momentOf } from "./machine.ts";
+import type { EpochSource } from "./metrics-sink.ts";
 import type { NodeParts } from "./parts.ts";
+import { PushBuffer } from "./push-buffer.ts";
 
 export interface FollowingEvents {
   /** An epoch was applied and is readable. */
-  onApplied(epoch: number, walBytes: number): void;
+  onApplied(epoch: number, walBytes: number, source: EpochSource): void;
   /** The replica was exchanged for a newly read one. */
   onBootstrapped(bootstrapped: Bootstrapped): void;
   /** It is time to claim the next epoch; answer with `leadershipEnded` when that is over. */
-  onClaim(): void;
+  onClaim(reason: ClaimReason, provenAt: Instant): void;
   /** Something keeps the node from following; `undefined` when it goes on. */
   onTrouble(reason: unknown): void;
 }
@@ -36,22 +41,18 @@ export class Following {
   readonly #replica: Replica;
   readonly #events: FollowingEvents;
   readonly #machine: Machine<FollowState, FollowEvent, FollowAction>;
+  readonly #settings: FollowSettings;
+  readonly #pushed = new PushBuffer();
   readonly #abort = new AbortController();
+  #provenAtMs = Number.NEGATIVE_INFINITY;
 
   constructor(parts: NodeParts, replica: Replica, candidate: boolean, newestAgeMs: number, events: FollowingEvents) {
     this.#parts = parts;
     this.#replica = replica;
     this.#events = events;
-    const { pollIntervalMs, eagerPollIntervalMs, sessionTimeoutMs, retryBaseMs, retryMaxMs, clock, random } =
-      parts.settings;
-    const settings: FollowSettings = {
-      candidate,
-      pollIntervalMs,
-      eagerPollIntervalMs,
-      sessionTimeoutMs,
-      retryBaseMs,
-      retryMaxMs,
-    };
+    const { clock, random } = parts.settings;
+    const settings = followSettings(parts, candidate);
+    this.#settings = settings;
     const initial = beginFollow(replica.epoch, this.#hasLeader, newestAgeMs, settings, momentOf(clock, random));
     this.#machine = new Machine(initial, {
       clock,
@@ -74,13 +75,56 @@ export class Following {
     this.#machine.dispatch({ type: "wanted", epoch, untilMs });
   }
 
+  /** How long epochs may have been missing here, in milliseconds. */
+  get lagMs(): number {
+    return lagMs(this.#machine.state, this.#settings, this.#parts.settings.clock.monotonicMs());
+  }
+
+  /** When what is applied was last found to be all that there is, by the monotonic clock. */
+  get provenAtMs(): number {
+    return this.#provenAtMs;
+  }
+
+  /** How long ago an epoch was applied, in milliseconds. After long, that the next one is missing proves nothing. */
+  get silentMs(): number {
+    const { clock, random } = this.#parts.settings;
+    return elapsedMs(this.#machine.state.progressAt, momentOf(clock, random));
+  }
+
+  /** A leader's stream told of an epoch, or brought it. */
+  offered(from: string, epoch: number, wal: Uint8Array | undefined): void {
+    if (wal !== undefined && epoch > this.#replica.epoch) this.#pushed.put(epoch, wal);
+    const isHere = this.#pushed.has(this.#replica.epoch + 1);
+    this.#machine.dispatch({ type: "offered", from, epoch, isHere });
+  }
+
+  streamClosed(): void {
+    this.#machine.dispatch({ type: "streamClosed" });
+  }
+
+  /** The leader's address refused or reset a connection. */
+  leaderRefused(): void {
+    this.#machine.dispatch({ type: "leaderRefused" });
+  }
+
+  /** Another node leads, as of the epoch that was applied. */
+  leaderChanged(leader: string): void {
+    this.#machine.dispatch({ type: "leaderChanged", leader });
+  }
+
+  /** The leader is about to step down and wants this node to lead next. */
+  handover(): void {
+    this.#machine.dispatch({ type: "handover" });
+  }
+
   /** The leadership that `onClaim` asked for is over. */
-  leadershipEnded({ reason, isLeftBehind }: LeadershipEnd): void {
+  leadershipEnded({ reason, wasLeading, isLeftBehind }: LeadershipEnd): void {
     this.#machine.dispatch({
       type: "leadershipEnded",
       epoch: this.#replica.epoch,
       hasLeader: this.#hasLeader,
       steppedDown: reason === "steppedDown",
+      wasLeading,
       isLeftBehind,
     });
   }
@@ -107,7 +151,7 @@ export class Following {
         this.#carryOut("bootstrap", this.#bootstrap(), { type: "bootstrapFailed" });
         return;
       case "claim":
-        this.#events.onClaim();
+        this.#events.onClaim(action.reason, action.provenAt);
     }
   }
 
@@ -128,17 +172,42 @@ export class Following {
     );
   }
 
+  /** The epoch from the stream if it is there, or comes first; else from the store. */
   async #fetch(epoch: number): Promise<FollowEvent> {
-    const object = await this.#parts.store.get(walKey(epoch), { signal: this.#abort.signal });
+    const applied = this.#applyPushed(epoch);
+    if (applied !== undefined) return applied;
+    const { clock } = this.#parts.settings;
+    const askedAtMs = clock.monotonicMs();
+    const isContinuous = this.silentMs <= this.#settings.sessionTimeoutMs;
+    const asking = new AbortController();
+    const signal = AbortSignal.any([this.#abort.signal, asking.signal]);
+    const stored = this.#parts.store.get(walKey(epoch), { signal });
+    stored.catch(() => {});
+    await Promise.race([stored, this.#pushed.arrival(epoch)]);
+    const pushed = this.#applyPushed(epoch);
+    if (pushed !== undefined) {
+      asking.abort(new Error("the leader's stream was faster"));
+      return pushed;
+    }
+    const object = await stored;
     this.#abort.signal.throwIfAborted();
     if (object === undefined) {
+      if (isContinuous) this.#provenAtMs = Math.max(this.#provenAtMs, askedAtMs);
       this.#events.onTrouble(undefined);
       return { type: "fetchAnswered", found: "missing" };
     }
-    return this.#apply(object.bytes, object.key);
+    return this.#apply(object.bytes, object.key, "store");
   }
 
-  #apply(bytes: Uint8Array, what: string): FollowEvent {
+  /** What was pushed is verified like any other; if it is wrong, the store decides. */
+  #applyPushed(epoch: number): FollowEvent | undefined {
+    const wal = this.#pushed.take(epoch);
+    if (wal === undefined) return undefined;
+    const event = this.#apply(wal, `epoch ${epoch} of the leader's stream`, "push");
+    return event.type === "applied" ? event : undefined;
+  }
+
+  #apply(bytes: Uint8Array, what: string, source: EpochSource): FollowEvent {
     try {
       this.#replica.apply(this.#replica.verify(bytes, what));
     } catch (error) {
@@ -154,7 +223,7 @@ export class Following {
       return { type: "refused", reason: error.code === "diverged" ? "diverged" : "damaged" };
     }
     this.#events.onTrouble(undefined);
-    this.#events.onApplied(this.#replica.epoch, bytes.length);
+    this.#events.onApplied(this.#replica.epoch, bytes.length, source);
     return { type: "applied", epoch: this.#replica.epoch, hasLeader: this.#hasLeader };
   }
 
@@ -183,4 +252,19 @@ export class Following {
     this.#events.onBootstrapped(result);
     return { type: "bootstrapped", epoch: this.#replica.epoch, hasLeader: this.#hasLeader };
   }
+}
+
+function followSettings({ settings }: NodeParts, candidate: boolean): FollowSettings {
+  const { pollIntervalMs, eagerPollIntervalMs, heartbeatIntervalMs, sessionTimeoutMs } = settings;
+  const { fastFailover, retryBaseMs, retryMaxMs } = settings;
+  return {
+    candidate,
+    pollIntervalMs,
+    eagerPollIntervalMs,
+    heartbeatIntervalMs,
+    sessionTimeoutMs,
+    fastFailover,
+    retryBaseMs,
+    retryMaxMs,
+  };
 }

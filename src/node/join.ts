@@ -9,9 +9,13 @@ import { MeteredStore } from "../store/metered-store.ts";
 import { type NodeApps, roleNames } from "./apps.ts";
 import { bootstrap, type JoinProgress } from "./bootstrap.ts";
 import { completeInit } from "./init.ts";
-import { NodeNetwork, RequestGate } from "./network.ts";
+import { NodeMetrics } from "./metrics.ts";
+import { type MetricsSink, noMetrics } from "./metrics-sink.ts";
+import { NodeNetwork } from "./network.ts";
 import { ClusterNode, type NodeIdentity } from "./node.ts";
 import type { NodeParts } from "./parts.ts";
+import { RequestGate } from "./request-gate.ts";
+import { clientTls, type NodeTls, serverTls, tlsShape } from "./tls-options.ts";
 
 /** How a node joins. */
 export interface JoinOptions extends NodeApps {
@@ -24,6 +28,8 @@ export interface JoinOptions extends NodeApps {
   readonly address?: string | undefined;
   /** `HOST:PORT` that other nodes use, where it is not the one listened on (behind a NAT, in a container). */
   readonly advertise?: string | undefined;
+  /** HTTP/2 and HTTP/1.1 over TLS, here and towards the other nodes: all nodes of a cluster, or none. */
+  readonly tls?: NodeTls | undefined;
   /** Told how far reading the database from the store has come. */
   readonly onProgress?: ((progress: JoinProgress) => void) | undefined;
   /** Gives up joining. */
@@ -39,26 +45,30 @@ const joinShape = z.strictObject({
   app: app.optional(),
   leaderApp: app.optional(),
   roles: z.record(z.string(), app.nullable()).optional(),
+  tls: tlsShape.optional(),
   onProgress: z.custom((value) => typeof value === "function", "must be a function").optional(),
   signal: z.custom((value) => value instanceof AbortSignal, "must be an AbortSignal").optional(),
 });
 
 /** Counts the store's calls for one node, and names the cluster's settings. */
-export function nodeParts(settings: ClusterSettings): NodeParts {
-  const meter = new MeteredStore(settings.store);
-  return { settings, store: meter, meter, log: settings.log };
+export function nodeParts(settings: ClusterSettings, metrics: MetricsSink = noMetrics): NodeParts {
+  const { store, clock, log } = settings;
+  const meter = new MeteredStore(store, { clock, onRequest: (kind, request) => metrics.storeRequest(kind, request) });
+  return { settings, store: meter, meter, metrics, log };
 }
 
 /** Joins as a candidate for leadership, or as a follower. */
 export async function join(settings: ClusterSettings, options: JoinOptions, candidate: boolean): Promise<ClusterNode> {
   const what = candidate ? "joinAsLeader" : "joinAsFollower";
-  const { az, address: addressText } = parseWith(joinShape, options, what);
+  const { az, address: addressText, tls } = parseWith(joinShape, options, what);
   const roles = roleNames(options);
-  const parts = nodeParts(settings);
-  const gate = new RequestGate();
+  const metrics = new NodeMetrics(settings.clock);
+  const parts = nodeParts(settings, metrics);
+  const gate = new RequestGate(settings);
   const address = parseAddress(addressText);
   const { requestBytesMax: bodyBytesMax, clock, random, log } = settings;
-  const listener = await listen({ ...address, fetch: gate.fetch, limits: { bodyBytesMax }, clock, log });
+  const secure = tls === undefined ? {} : { tls: serverTls(tls) };
+  const listener = await listen({ ...address, fetch: gate.fetch, limits: { bodyBytesMax }, clock, log, ...secure });
   let replica: Replica | undefined;
   try {
     const identity: NodeIdentity = {
@@ -73,8 +83,17 @@ export async function join(settings: ClusterSettings, options: JoinOptions, cand
     const bootstrapped = await readReplica(replica, parts, options);
     replica.expectCluster(settings.id);
     const secret = secretOf(replica, settings);
-    const network = new NodeNetwork({ parts, identity, listener, gate, apps: options, secret });
-    const node = new ClusterNode({ parts, replica, identity, network, bootstrapped });
+    const network = new NodeNetwork({
+      parts,
+      identity,
+      listener,
+      gate,
+      apps: options,
+      tls: tls === undefined ? undefined : clientTls(tls),
+      metrics,
+      secret,
+    });
+    const node = new ClusterNode({ parts, replica, identity, network, metrics, bootstrapped });
     node.begin();
     log({ level: "info", event: "joined", uuid: identity.uuid, address: identity.address, epoch: replica.epoch });
     return node;

@@ -19,7 +19,7 @@ import {
   type CommitState,
   stepCommit,
 } from "../protocol/commit.ts";
-import { backoffMs } from "../protocol/moment.ts";
+import { backoffMs, type Instant } from "../protocol/moment.ts";
 import type { Replica } from "../sqlite/replica.ts";
 import { BatchLostError, type SystemRowChanges, type Transaction, type Writer } from "../sqlite/writer.ts";
 import {
@@ -55,12 +55,24 @@ interface SealedEpoch {
   readonly batch: Batch;
   /** The system table after it. */
   readonly rows: SystemRows;
+  readonly sealedAtMs: number;
   hash: string | undefined;
+}
+
+/** An epoch of ours that is in the store. */
+export interface DurableDetails {
+  readonly epoch: number;
+  readonly wal: Uint8Array;
+  /** SHA-256 of the WAL, hexadecimal. */
+  readonly hash: string;
+  readonly transactions: number;
+  /** From its sealing to its acknowledgement. */
+  readonly latencyMs: number;
 }
 
 export interface LeadershipEvents {
   /** An epoch is durable and readable. The first one is the claim. */
-  onDurable(epoch: number, walBytes: number): void;
+  onDurable(durable: DurableDetails): void;
 }
 
 export class Leadership {
@@ -81,7 +93,8 @@ export class Leadership {
   #wasLeading = false;
   #isOver = false;
 
-  constructor(parts: NodeParts, replica: Replica, self: Leader, events: LeadershipEvents) {
+  /** @param provenAt when the store was last asked for later epochs, and none was hidden */
+  constructor(parts: NodeParts, replica: Replica, self: Leader, provenAt: Instant, events: LeadershipEvents) {
     this.#parts = parts;
     this.#replica = replica;
     this.#self = self;
@@ -89,7 +102,7 @@ export class Leadership {
     this.ended = this.#end.promise;
     const { heartbeatIntervalMs, sessionTimeoutMs, retryBaseMs, retryMaxMs, budget, clock, random } = parts.settings;
     this.#settings = { heartbeatIntervalMs, sessionTimeoutMs, retryBaseMs, retryMaxMs, budget };
-    const initial = beginCommit(replica.epoch, this.#settings, momentOf(clock, random));
+    const initial = beginCommit(replica.epoch, provenAt, this.#settings, momentOf(clock, random));
     this.#machine = new Machine(initial, {
       clock,
       random,
@@ -107,6 +120,16 @@ export class Leadership {
   /** True once the claim is durable, until the end. */
   get isLeading(): boolean {
     return this.#machine.state.leading;
+  }
+
+  /** Transactions that are not acknowledged yet. */
+  get pendingTransactions(): number {
+    return this.#batch.transactions + (this.#sealed?.batch.transactions ?? 0);
+  }
+
+  /** How long ago, at the most, somebody else could have gone on without us, in milliseconds. */
+  get provenAgeMs(): number {
+    return this.#parts.settings.clock.monotonicMs() - this.#machine.state.provenAt.ms;
   }
 
   /** See `ClusterNode.transaction`. */
@@ -242,7 +265,8 @@ export class Leadership {
     const rows = this.#nextRows(epoch, leader);
     try {
       const wal = this.#openWriter().seal(encodeRows(rows, leader !== "keep"));
-      this.#sealed = { epoch, wal, batch, rows, hash: undefined };
+      const sealedAtMs = this.#parts.settings.clock.monotonicMs();
+      this.#sealed = { epoch, wal, batch, rows, sealedAtMs, hash: undefined };
       this.#batch = newBatch();
       return true;
     } catch (error) {
@@ -337,11 +361,14 @@ export class Leadership {
 
   #acknowledge(epoch: number): void {
     const sealed = this.#sealedAs(epoch);
-    this.#replica.settle(this.#openWriter(), sealed.hash ?? sha256Hex(sealed.wal.bytes), sealed.rows);
+    const { wal, batch, rows, sealedAtMs } = sealed;
+    const hash = sealed.hash ?? sha256Hex(wal.bytes);
+    this.#replica.settle(this.#openWriter(), hash, rows);
     this.#sealed = undefined;
     this.#wasLeading = true;
-    sealed.batch.durable.resolve({ epoch });
-    this.#events.onDurable(epoch, sealed.wal.bytes.length);
+    batch.durable.resolve({ epoch });
+    const latencyMs = this.#parts.settings.clock.monotonicMs() - sealedAtMs;
+    this.#events.onDurable({ epoch, wal: wal.bytes, hash, transactions: batch.transactions, latencyMs });
   }
 
   #endFrom(action: Extract<CommitAction, { type: "end" }>): void {

@@ -1,53 +1,36 @@
-/** A node's part of the network: its server, the internal routes, gossip, and the way to the leader. */
-import { Hono } from "hono";
-import { z } from "zod";
-import { toBase64Url } from "../base/bytes.ts";
-import { ClusterError } from "../errors.ts";
+/** A node's part of the network: its server, its members, the streams of epochs, and the ways to the others. */
+import { errorMessage } from "../errors.ts";
 import type { Leader } from "../format/system-rows.ts";
-import { RequestVerifier, requireClusterAuth, signRequest } from "../net/auth.ts";
 import type { Listener } from "../net/server.ts";
+import { StreamMac } from "../net/stream-mac.ts";
+import type { ClientTls } from "../net/tls.ts";
 import { runtimeName } from "../platform/system.ts";
-import type { Member } from "../protocol/roster.ts";
+import { type Member, successorOf } from "../protocol/roster.ts";
 import { VERSION } from "../version.ts";
-import { composeApps, type NodeApps, type NodeEnv, notLeading } from "./apps.ts";
+import { composeApps, type NodeApps } from "./apps.ts";
 import type { DurableEpoch } from "./batch.ts";
-import { Gossip, type GossipAnswer, type GossipReport } from "./gossip.ts";
+import { Door, registerDoor } from "./cluster-auth.ts";
+import { healthRoutes } from "./health.ts";
+import { BARRIER_PATH, EPOCHS_PATH, GOSSIP_PATH, internalRoutes, LEADING_PATH } from "./internal-routes.ts";
 import { LeaderClient } from "./leader-client.ts";
+import type { DurableDetails } from "./leadership.ts";
+import { type Announcement, membersShape, type Report, type SubscribeRequest } from "./member-shape.ts";
+import { Membership } from "./membership.ts";
+import type { NodeMetrics } from "./metrics.ts";
 import type { ClusterNode, NodeIdentity } from "./node.ts";
+import { NodeRequests } from "./node-requests.ts";
 import type { NodeParts } from "./parts.ts";
+import { PeerPool } from "./peer-pool.ts";
+import { Publisher } from "./publisher.ts";
+import type { RequestGate } from "./request-gate.ts";
+import { RoleClient, type RoleClientOptions } from "./role-client.ts";
+import { type OpenStream, Subscription } from "./subscription.ts";
 
-const NONCE_BYTES = 18;
-/** Where the internal routes are. */
-const INTERNAL = "/.lbc";
-
-/** Serves requests; until a node is there, with 503. */
-export class RequestGate {
-  #handle: ((request: Request, info: object) => Response | Promise<Response>) | undefined;
-
-  readonly fetch = (request: Request, info: object): Response | Promise<Response> => {
-    if (this.#handle !== undefined) return this.#handle(request, info);
-    return Response.json(
-      { error: "the node is joining the cluster" },
-      { status: 503, headers: { "Retry-After": "1" } },
-    );
-  };
-
-  open(handle: (request: Request, info: object) => Response | Promise<Response>): void {
-    this.#handle = handle;
-  }
-}
-
-const memberShape = z.object({
-  uuid: z.string().min(1).max(100),
-  az: z.string().max(100),
-  address: z.string().max(300),
-  roles: z.array(z.string().max(64)).max(100),
-  runtime: z.string().max(100),
-  version: z.string().max(100),
-  epoch: z.number().int(),
-  startedAt: z.string().max(100),
-});
-const reportShape = z.object({ member: memberShape, leaving: z.boolean() });
+/** A leader that does not answer a request for its stream by then is asked again. */
+const SUBSCRIBE_TIMEOUT_MS = 10_000;
+const ANNOUNCE_TIMEOUT_MS = 2000;
+/** Members that are told of a new leader at a time. */
+const ANNOUNCE_PARALLEL = 32;
 
 export interface NetworkComponents {
   readonly parts: NodeParts;
@@ -55,152 +38,321 @@ export interface NetworkComponents {
   readonly listener: Listener;
   readonly gate: RequestGate;
   readonly apps: NodeApps;
+  readonly tls: ClientTls | undefined;
+  readonly metrics: NodeMetrics;
   /** The cluster's secret; `undefined` in a cluster of the original without a configured one. */
   secret(): string | undefined;
 }
 
+/** What the network tells the node. */
+export interface NetworkEvents {
+  /** The members changed; `isNews` is false if only their progress did. */
+  onMembers(members: readonly Member[], isNews: boolean): void;
+  /** A leader's stream told of an epoch, or brought it. */
+  onOffered(from: string, epoch: number, wal: Uint8Array | undefined): void;
+  onStreamClosed(): void;
+  onLeaderRefused(): void;
+  onHandover(): void;
+}
+
 export class NodeNetwork {
   readonly #components: NetworkComponents;
+  readonly #pool: PeerPool;
+  readonly #requests: NodeRequests;
+  readonly #publisher: Publisher;
+  readonly #roleClients = new Set<RoleClient>();
   #node!: ClusterNode;
-  #gossip!: Gossip;
+  #membership!: Membership;
+  #subscription!: Subscription;
   #leaderClient!: LeaderClient;
-  #verifier: RequestVerifier | undefined;
+  #serve!: (request: Request) => Response | Promise<Response>;
+  /** Who says that it leads since an epoch that has not been seen here. */
+  #announced: Announcement | undefined;
+  #isLeaving = false;
+  #listenerClosed: Promise<void> | undefined;
 
   constructor(components: NetworkComponents) {
     this.#components = components;
+    const { parts, identity, tls, secret } = components;
+    const { clock, random } = parts.settings;
+    this.#pool = new PeerPool({ clock, random, tls, scheme: tls === undefined ? "http" : "https" });
+    this.#requests = new NodeRequests({ parts, uuid: identity.uuid, pool: this.#pool, tls, secret });
+    this.#publisher = new Publisher();
   }
 
   get leaderClient(): LeaderClient {
     return this.#leaderClient;
   }
 
-  /** The node is complete: serves it and makes it known. */
-  begin(node: ClusterNode, events: { onMembers(members: readonly Member[]): void }): void {
-    const { parts, apps, gate, identity } = this.#components;
-    this.#node = node;
-    const whole = composeApps(node, this.#internalRoutes(), apps);
-    gate.open((request, info) => whole.fetch(request, info));
-    this.#leaderClient = new LeaderClient({
-      parts,
-      leader: node.leader,
-      isSelf: (leader) => leader.uuid === identity.uuid,
-      serve: (request) => whole.fetch(request),
-    });
-    this.#gossip = new Gossip(parts, {
-      self: () => this.#member(),
-      leader: () => node.leader.current,
-      isLeading: () => node.role.current === "leader",
-      report: (leader, report, signal) => this.#report(leader, report, signal),
-      onMembers: events.onMembers,
-    });
-    this.#gossip.start();
+  /** Whether the leader's stream is open. */
+  get isStreaming(): boolean {
+    return this.#subscription.isOpen;
   }
 
-  /** Another node leads, or this one. */
+  /** The streams of this node, and what was sent on them since it started. */
+  get pushed(): { readonly subscribers: number; readonly frames: number; readonly bytes: number } {
+    return { subscribers: this.#publisher.subscribers.size, ...this.#publisher.sent };
+  }
+
+  /** The node is complete: serves it and makes it known. */
+  begin(node: ClusterNode, events: NetworkEvents): void {
+    const { parts, apps, gate, identity, metrics, secret } = this.#components;
+    this.#node = node;
+    const door = new Door(parts, identity.uuid, secret);
+    registerDoor(node, door);
+    const internal = internalRoutes({
+      node,
+      members: door.middleware,
+      openEndpoints: parts.settings.openEndpoints,
+      health: healthRoutes(
+        { phase: () => node.phase(), epoch: () => node.epoch.current, lagMs: () => node.lagMs },
+        parts.settings,
+      ),
+      metrics,
+      subscribe: (request, nonce) => this.#subscribe(request, nonce),
+      report: (report) => this.#take(report),
+      announced: (announcement) => this.#onAnnounced(announcement),
+    });
+    const whole = composeApps(node, internal, apps, metrics.middleware);
+    this.#serve = (request) => whole.fetch(request);
+    this.#leaderClient = new LeaderClient({
+      parts,
+      pool: this.#pool,
+      leader: node.leader,
+      uuid: identity.uuid,
+      serve: this.#serve,
+      sign: (method, path, body, to) => this.#requests.sign(method, path, body, to),
+    });
+    this.#subscription = this.#newSubscription(events);
+    this.#membership = this.#newMembership(events);
+    gate.open((request, info) => whole.fetch(request, info));
+    this.#membership.start();
+    this.#retarget();
+  }
+
+  /** The replica names another leader, or none. */
   leaderChanged(previous: Leader | undefined): void {
-    this.#gossip.leaderChanged(previous);
+    this.#membership.follow(previous);
+    this.#retarget();
+  }
+
+  /** The node has reached an epoch. */
+  epochReached(epoch: number): void {
+    if (this.#announced === undefined || this.#announced.epoch > epoch) return;
+    this.#announced = undefined;
+    this.#retarget();
+  }
+
+  /** This node leads. */
+  lead(): void {
+    this.#announced = undefined;
+    this.#retarget();
+    this.#membership.lead();
+    void this.#announce();
+  }
+
+  /** An epoch of this node's is durable. */
+  publish({ epoch, wal, hash }: DurableDetails): void {
+    this.#publisher.publish({ epoch, wal, hash });
+  }
+
+  /** This node is about to step down: tells who should lead next. */
+  handOver(): void {
+    if (this.#isLeaving) this.#membership.leave();
+    const successor = successorOf(this.#membership.members, this.#publisher.subscribers, this.#components.identity.az);
+    if (successor !== undefined) this.#publisher.handOver(successor);
+  }
+
+  /** This node leads no more. */
+  stoppedLeading(): void {
+    this.#publisher.end();
+    this.#membership.selfChanged();
+    this.#retarget();
+  }
+
+  connectToRole(role: string, options: RoleClientOptions): RoleClient {
+    const { parts, identity } = this.#components;
+    const client = new RoleClient(
+      {
+        parts,
+        pool: this.#pool,
+        members: this.#node.members,
+        uuid: identity.uuid,
+        az: identity.az,
+        serve: this.#serve,
+        sign: (method, path, body, to) => this.#requests.sign(method, path, body, to),
+        onClosed: () => this.#roleClients.delete(client),
+      },
+      role,
+      options,
+    );
+    this.#roleClients.add(client);
+    return client;
   }
 
   /** An epoch of the leader's that begins after this call. */
   async askBarrier(signal: AbortSignal | undefined, timeoutMs: number | undefined): Promise<DurableEpoch> {
-    const path = `${INTERNAL}/barrier`;
-    const limits = { ...(signal === undefined ? {} : { signal }), ...(timeoutMs === undefined ? {} : { timeoutMs }) };
-    const init = { method: "POST", idempotent: true, ...limits };
-    const response = await this.#leaderClient.fetchSigned(path, init, () => this.#sign("POST", path, ""));
-    if (response.ok) return (await response.json()) as DurableEpoch;
-    throw new ClusterError(
-      "unavailable",
-      "barrier_refused",
-      `the leader answered ${response.status}: ${await response.text()}`,
-      { status: response.status },
-    );
+    return await this.#leaderClient.postForJson<DurableEpoch>(BARRIER_PATH, { signal, timeoutMs });
   }
 
-  /** Lets answers in flight finish, then says goodbye. */
-  async close(graceMs: number): Promise<void> {
-    await this.#components.listener.close(graceMs);
-    await this.#gossip.close();
+  /**
+   * Takes no more requests and, unless it leads, says goodbye. Resolves when no handler runs any more; answers may take
+   * `graceMs`.
+   */
+  async leave(graceMs: number): Promise<void> {
+    this.#isLeaving = true;
+    const { listener, gate } = this.#components;
+    this.#listenerClosed = listener.close(graceMs);
+    if (this.#node.role.current !== "leader") {
+      this.#subscription.follow(undefined);
+      await this.#membership.close();
+    }
+    await gate.idle();
+  }
+
+  /** Lets answers in flight finish, then closes everything. */
+  async close(): Promise<void> {
+    this.#publisher.end();
+    await this.#membership.close();
+    this.#subscription.follow(undefined);
+    await this.#listenerClosed;
     await this.#leaderClient.close();
+    for (const client of this.#roleClients) await client.close();
+    await this.#pool.close();
   }
 
   /** Ends what `close` still waits for; safe twice. */
   async cut(): Promise<void> {
-    await this.#leaderClient.close(0);
+    await this.#pool.close(0);
+  }
+
+  /** Follows the stream of whoever leads, or says so. */
+  #retarget(): void {
+    const { uuid } = this.#components.identity;
+    const leader = this.#announced?.leader ?? this.#node.leader.current;
+    const isOurs = this.#node.role.current === "leader" || leader?.uuid === uuid;
+    this.#subscription.follow(isOurs || this.#isLeaving ? undefined : leader);
+    const addresses = new Set(this.#membership.members.map(({ address }) => address));
+    if (leader !== undefined) addresses.add(leader.address);
+    this.#pool.keep(addresses);
+  }
+
+  #newSubscription(events: NetworkEvents): Subscription {
+    const { parts, metrics } = this.#components;
+    return new Subscription(parts, {
+      open: (leader, signal) => this.#openStream(leader, signal),
+      onOffered: events.onOffered,
+      onFrame: (bytes) => metrics.frameReceived(bytes),
+      onRoster: (members) => this.#membership.told(members),
+      onHandover: events.onHandover,
+      onClosed: () => {
+        metrics.fellBackToStore();
+        events.onStreamClosed();
+      },
+      onRefused: (leader) => {
+        if (leader.uuid === this.#node.leader.current?.uuid) events.onLeaderRefused();
+      },
+      onFailed: (leader) => {
+        if (leader.uuid !== this.#announced?.leader.uuid) return;
+        this.#announced = undefined;
+        this.#retarget();
+      },
+    });
+  }
+
+  #newMembership(events: NetworkEvents): Membership {
+    const node = this.#node;
+    return new Membership(this.#components.parts, {
+      self: () => this.#member(),
+      leader: () => node.leader.current,
+      isLeading: () => node.role.current === "leader",
+      isStreaming: () => this.#subscription.isOpen,
+      subscribers: () => this.#publisher.subscribers,
+      report: (leader, report, signal) => this.#report(leader, report, signal),
+      isRefusing: (address) => this.#requests.isRefusing(address),
+      publish: (members) => this.#publisher.publishRoster(members),
+      onMembers: (members, isNews) => {
+        events.onMembers(members, isNews);
+        if (isNews) this.#retarget();
+      },
+    });
   }
 
   #member(): Member {
     const { uuid, az, address, roles, startedAt } = this.#components.identity;
+    const node = this.#node;
     return {
       uuid,
       az,
       address,
+      role: node.role.current,
       roles,
-      startedAt,
       runtime: runtimeName(),
       version: VERSION,
-      epoch: this.#node.epoch.current,
+      epoch: node.epoch.current,
+      lagMs: Math.round(node.lagMs),
+      startedAt,
     };
   }
 
-  async #report(leader: Leader, report: GossipReport, signal: AbortSignal): Promise<GossipAnswer> {
-    const path = `${INTERNAL}/gossip`;
-    const body = JSON.stringify(report);
-    const headers = { ...this.#sign("POST", path, body), "content-type": "application/json" };
+  async #openStream(leader: Leader, signal: AbortSignal): Promise<OpenStream> {
+    const request: SubscribeRequest = { member: this.#member(), epoch: this.#node.epoch.current };
+    const limits = { signal, timeoutMs: SUBSCRIBE_TIMEOUT_MS, bodyTimeoutMs: Number.POSITIVE_INFINITY };
+    const { response, nonce } = await this.#requests.post(leader, EPOCHS_PATH, request, limits);
+    const name = { nonce, from: leader.uuid, to: this.#components.identity.uuid };
+    return { response, mac: new StreamMac(this.#requests.secret(), name) };
+  }
+
+  #subscribe({ member, epoch }: SubscribeRequest, nonce: string): ReadableStream<Uint8Array> {
+    const name = { nonce, from: this.#components.identity.uuid, to: member.uuid };
+    const stream = this.#publisher.subscribe({
+      member: member.uuid,
+      epoch,
+      mac: new StreamMac(this.#requests.secret(), name),
+      onLost: () => this.#membership.lost(member.uuid),
+    });
+    this.#membership.take({ member, isLeaving: false });
+    return stream;
+  }
+
+  #take(report: Report): void {
+    if (report.isLeaving) this.#publisher.drop(report.member.uuid);
+    this.#membership.take(report);
+  }
+
+  async #report(leader: Leader, report: Report, signal: AbortSignal): Promise<readonly Member[] | undefined> {
     const { sessionTimeoutMs } = this.#components.parts.settings;
-    const init = { method: "POST", body, headers, signal };
-    const response = await this.#leaderClient.send(leader, path, init, sessionTimeoutMs);
-    if (!response.ok)
-      throw new ClusterError("unavailable", "gossip_refused", `the leader answered ${response.status}`, {
-        status: response.status,
-      });
-    return (await response.json()) as GossipAnswer;
+    const limits = { signal, timeoutMs: sessionTimeoutMs };
+    const { response } = await this.#requests.post(leader, GOSSIP_PATH, report, limits);
+    if (!response.ok) {
+      await response.body?.cancel();
+      throw new Error(`the leader answered ${response.status}`);
+    }
+    const { members } = (await response.json()) as { members: unknown };
+    return members === null ? undefined : membersShape.parse(members);
   }
 
-  #sign(method: string, path: string, body: string): Record<string, string> {
-    const { parts, secret } = this.#components;
-    const { clock, random } = parts.settings;
-    const value = secret();
-    if (value === undefined)
-      throw new ClusterError("invalid", "no_secret", "the cluster has no secret: configure one to talk to its members");
-    return {
-      ...signRequest({
-        method,
-        path,
-        body,
-        secret: value,
-        nowMs: clock.wallMs(),
-        nonce: toBase64Url(random.bytes(NONCE_BYTES)),
-      }),
+  #onAnnounced(announcement: Announcement): void {
+    if (this.#node.role.current === "leader" || announcement.epoch <= this.#node.epoch.current) return;
+    this.#announced = announcement;
+    this.#retarget();
+  }
+
+  /** Tells the members of the last roster that this node leads: they need not wait until they find out. */
+  async #announce(): Promise<void> {
+    const { identity, parts } = this.#components;
+    const { uuid, az, address } = identity;
+    const announcement: Announcement = { leader: { uuid, az, address }, epoch: this.#node.epoch.current };
+    const others = this.#membership.members.filter((member) => member.uuid !== uuid);
+    const tell = async (): Promise<void> => {
+      for (let next = others.pop(); next !== undefined; next = others.pop()) {
+        try {
+          await this.#requests.postOnce(next, LEADING_PATH, announcement, { timeoutMs: ANNOUNCE_TIMEOUT_MS });
+        } catch (error) {
+          parts.log({ level: "debug", event: "announcement_lost", to: next.uuid, reason: errorMessage(error) });
+        }
+      }
     };
-  }
-
-  #internalRoutes(): Hono<NodeEnv> {
-    const routes = new Hono<NodeEnv>();
-    const node = this.#node;
-    routes.get(`${INTERNAL}/status`, (c) => c.json(node.status()));
-    routes.use(`${INTERNAL}/gossip`, (c, next) => this.#authenticate(c, next));
-    routes.use(`${INTERNAL}/barrier`, (c, next) => this.#authenticate(c, next));
-    routes.post(`${INTERNAL}/gossip`, async (c) => {
-      const report = reportShape.safeParse(await c.req.json().catch(() => undefined));
-      if (!report.success) return c.json({ error: "not a report of a member" }, 400);
-      return c.json(this.#gossip.take(report.data));
-    });
-    routes.post(`${INTERNAL}/barrier`, async (c) => {
-      if (node.role.current === "leader") return c.json(await node.barrier());
-      return notLeading(c, node);
-    });
-    return routes;
-  }
-
-  async #authenticate(
-    c: Parameters<ReturnType<typeof requireClusterAuth>>[0],
-    next: () => Promise<void>,
-  ): Promise<Response | undefined> {
-    const { parts, secret } = this.#components;
-    const value = secret();
-    if (value === undefined) return c.json({ error: "the cluster has no secret, so nobody can authenticate" }, 401);
-    this.#verifier ??= new RequestVerifier({ secret: value, clock: parts.settings.clock });
-    const answer = await requireClusterAuth(this.#verifier, { bodyBytesMax: parts.settings.requestBytesMax })(c, next);
-    return answer ?? undefined;
+    await Promise.all(Array.from({ length: ANNOUNCE_PARALLEL }, tell));
   }
 }

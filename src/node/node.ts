@@ -3,25 +3,28 @@ import { defer } from "../base/deferred.ts";
 import { ClusterError, errorMessage } from "../errors.ts";
 import type { Leader } from "../format/system-rows.ts";
 import { type Watch, WatchSource } from "../platform/watch.ts";
-import type { Member } from "../protocol/roster.ts";
+import type { ClaimReason } from "../protocol/follow-state.ts";
+import type { Instant } from "../protocol/moment.ts";
+import type { Member, Role } from "../protocol/roster.ts";
 import type { Db } from "../sqlite/reader.ts";
 import type { Replica } from "../sqlite/replica.ts";
 import type { Transaction } from "../sqlite/writer.ts";
 import type { ObjectStore } from "../store/store.ts";
 import type { Ack, DurableEpoch } from "./batch.ts";
 import type { Bootstrapped } from "./bootstrap.ts";
-import { EpochWaiters } from "./epoch-waiters.ts";
 import { Following } from "./following.ts";
-import type { LeaderRequestInit } from "./leader-client.ts";
+import type { HealthPhase } from "./health.ts";
+
 import { Leadership, type LeadershipEnd } from "./leadership.ts";
+import type { MemberFetch } from "./member-request.ts";
+import type { NodeMetrics } from "./metrics.ts";
 import type { NodeNetwork } from "./network.ts";
 import type { NodeParts } from "./parts.ts";
+import type { RoleClient, RoleClientOptions } from "./role-client.ts";
 import { Snapshotter } from "./snapshotter.ts";
 import type { NodeStatus } from "./status.ts";
+import { describeLevel, Syncing, type SyncLevel } from "./syncing.ts";
 import { type WaitOptions, withLimits } from "./waiting.ts";
-
-/** What a node does now. A standby is a follower that tries to lead when nobody does. */
-export type Role = "leader" | "standby" | "follower";
 
 /** Which node this is. */
 export interface NodeIdentity {
@@ -35,15 +38,10 @@ export interface NodeIdentity {
   readonly candidate: boolean;
 }
 
-/** How fresh `sync` makes the node. */
-export type SyncLevel =
-  /** This epoch or a later one: read your writes, with the epoch that an ack gave. */
-  | { readonly atLeast: number }
-  /** Everything that was durable anywhere when `sync` was called. */
-  | "linearizable";
-
 /** *Default* limit of `sync`. */
 export const SYNC_TIMEOUT_MS = 10_000;
+/** How long a leader that shuts down waits for its handlers before it hands over; their answers may take longer. */
+const HANDOVER_WAIT_MS = 1000;
 
 /** The parts of a node that `join` made for it. */
 export interface NodeComponents {
@@ -51,6 +49,7 @@ export interface NodeComponents {
   readonly replica: Replica;
   readonly identity: NodeIdentity;
   readonly network: NodeNetwork;
+  readonly metrics: NodeMetrics;
   readonly bootstrapped: Bootstrapped;
 }
 
@@ -67,7 +66,7 @@ export class ClusterNode {
   readonly store: ObjectStore;
   readonly #components: NodeComponents;
   readonly #snapshotter: Snapshotter;
-  readonly #waiters = new EpochWaiters();
+  readonly #syncing: Syncing;
   readonly #following: Following;
   readonly #leader: WatchSource<Leader | undefined>;
   readonly #members: WatchSource<readonly Member[]>;
@@ -97,12 +96,23 @@ export class ClusterNode {
     this.#epoch = new WatchSource(replica.epoch, closed);
     this.#role = new WatchSource<Role>(identity.candidate ? "standby" : "follower", closed);
     this.#following = new Following(parts, replica, identity.candidate, bootstrapped.newestAgeMs, {
-      onApplied: (epoch, walBytes) => this.#onEpoch(epoch, walBytes),
+      onApplied: (epoch, walBytes, source) => {
+        parts.metrics.epochsApplied(source, 1, walBytes);
+        this.#onEpoch(epoch, walBytes);
+      },
       onBootstrapped: (again) => this.#onBootstrapped(again),
-      onClaim: () => this.#claim(),
+      onClaim: (reason, provenAt) => this.#claim(reason, provenAt),
       onTrouble: (reason) => {
         this.#trouble = reason;
       },
+    });
+    this.#syncing = new Syncing(parts, {
+      epoch: () => replica.epoch,
+      leadingProvenAgeMs: () => (this.#leadership?.isLeading ? this.#leadership.provenAgeMs : undefined),
+      provenAtMs: () => this.#following.provenAtMs,
+      silentMs: () => this.#following.silentMs,
+      barrier: (signal, timeoutMs) => this.barrier(signal, timeoutMs),
+      want: (epoch, untilMs) => this.#following.want(epoch, untilMs),
     });
   }
 
@@ -126,9 +136,27 @@ export class ClusterNode {
     return this.#role;
   }
 
+  /** How long epochs may have been missing here, in milliseconds; 0 while the leader's stream says that there are none. */
+  get lagMs(): number {
+    return this.#leadership?.isLeading ? 0 : this.#following.lagMs;
+  }
+
+  /** Where the node's life is. */
+  phase(): HealthPhase {
+    if (this.#failure !== undefined) return "failed";
+    if (this.#isClosed) return "closed";
+    return this.#shutdown === undefined ? "joined" : "leaving";
+  }
+
   /** Sends requests to whoever leads. */
-  get leaderClient(): { fetch(path: string, init?: LeaderRequestInit): Promise<Response> } {
+  get leaderClient(): { readonly fetch: MemberFetch } {
     return this.#components.network.leaderClient;
+  }
+
+  /** Sends requests to the members with a role, in turn; those of the own zone first, unless told otherwise. */
+  connectToRole(role: string, options: RoleClientOptions = {}): RoleClient {
+    this.#checkOpen();
+    return this.#components.network.connectToRole(role, options);
   }
 
   /**
@@ -164,6 +192,7 @@ export class ClusterNode {
   async stepDown(options: WaitOptions = {}): Promise<void> {
     this.#checkOpen();
     const leadership = this.#expectLeadership();
+    this.#components.network.handOver();
     await this.#withLimit("stepDown", options, undefined, () => leadership.stepDown());
   }
 
@@ -175,15 +204,9 @@ export class ClusterNode {
   async sync(level: SyncLevel, options: WaitOptions = {}): Promise<DurableEpoch> {
     this.#checkOpen();
     const timeoutMs = options.timeoutMs ?? SYNC_TIMEOUT_MS;
-    const what = level === "linearizable" ? "sync(linearizable)" : `sync(atLeast ${level.atLeast})`;
-    await this.#withLimit(what, options, timeoutMs, async (signal) => {
-      const epoch = level === "linearizable" ? (await this.barrier(signal, timeoutMs)).epoch : level.atLeast;
-      if (!Number.isSafeInteger(epoch))
-        throw new ClusterError("invalid", "bad_epoch", `not an epoch: ${String(epoch)}`);
-      if (this.#epoch.current >= epoch) return;
-      this.#following.want(epoch, this.#components.parts.settings.clock.monotonicMs() + timeoutMs);
-      await this.#waiters.wait(epoch, signal);
-    });
+    await this.#withLimit(describeLevel(level), options, timeoutMs, (signal) =>
+      this.#syncing.sync(level, signal, timeoutMs),
+    );
     return { epoch: this.#epoch.current };
   }
 
@@ -195,7 +218,7 @@ export class ClusterNode {
 
   /** What the node knows, as `/.lbc/status` shows it. */
   status(): NodeStatus {
-    const { replica, identity, parts } = this.#components;
+    const { replica, identity, parts, metrics } = this.#components;
     const { image } = replica.state;
     return {
       cluster_id: parts.settings.id,
@@ -209,10 +232,12 @@ export class ClusterNode {
         epoch: replica.epoch,
         last_update: replica.rows.lastUpdate ?? null,
         snapshot_epoch: this.#snapshotter.snapshotEpoch,
+        lag_ms: Math.round(this.lagMs),
+        is_streaming: this.#components.network.isStreaming,
         trouble: this.#trouble === undefined ? null : errorMessage(this.#trouble),
       },
       db: { pages: image.pageCount, size: image.byteLength, pins: image.pinCount },
-      store: { url: parts.store.url, ...parts.meter.snapshot() },
+      store: { url: parts.store.url, ...parts.meter.snapshot(), usd_per_month: metrics.usdPerMonth() ?? null },
       started_at: identity.startedAt,
     };
   }
@@ -232,7 +257,29 @@ export class ClusterNode {
 
   /** Called once by `join`, when everything else is in place. */
   begin(): void {
-    this.#components.network.begin(this, { onMembers: (members) => this.#members.set(members) });
+    const { parts, replica, network, metrics, bootstrapped } = this.#components;
+    metrics.begin({
+      clusterId: parts.settings.id,
+      uuid: this.uuid,
+      az: this.az,
+      meter: parts.meter,
+      epoch: () => replica.epoch,
+      lagMs: () => this.lagMs,
+      isLeader: () => this.#role.current === "leader",
+      memberCount: () => this.#members.current.length,
+      acksPending: () => this.#leadership?.pendingTransactions ?? 0,
+      snapshotEpoch: () => this.#snapshotter.snapshotEpoch,
+      image: () => replica.state.image,
+      pushed: () => network.pushed,
+    });
+    this.#countBootstrapped(bootstrapped);
+    network.begin(this, {
+      onMembers: (members, isNews) => (isNews ? this.#members.set(members) : this.#members.refresh(members)),
+      onOffered: (from, epoch, wal) => this.#following.offered(from, epoch, wal),
+      onStreamClosed: () => this.#following.streamClosed(),
+      onLeaderRefused: () => this.#following.leaderRefused(),
+      onHandover: () => this.#following.handover(),
+    });
     this.#following.start();
   }
 
@@ -241,38 +288,43 @@ export class ClusterNode {
     const { clock, shutdownTimeoutMs } = parts.settings;
     const timeUp = defer<void>();
     const cancel = clock.after(shutdownTimeoutMs, () => timeUp.resolve());
-    // Whoever is answering a request may still wait for its epoch: answers first, then the last epoch.
-    await Promise.race([network.close(shutdownTimeoutMs), timeUp.promise]);
+    // Handlers that run may still write; but a slow one must not keep the cluster without a leader.
+    const handedOver = defer<void>();
+    const cancelWait = clock.after(HANDOVER_WAIT_MS, () => handedOver.resolve());
+    const left = network.leave(shutdownTimeoutMs);
+    await Promise.race([left, timeUp.promise, handedOver.promise]);
+    cancelWait();
     this.#following.close();
     const leadership = this.#leadership;
-    if (leadership?.isLeading) await Promise.race([leadership.stepDown(), timeUp.promise]).catch(() => {});
+    if (leadership?.isLeading) {
+      network.handOver();
+      await Promise.race([leadership.stepDown(), timeUp.promise]).catch(() => {});
+    }
     leadership?.close();
-    await Promise.race([this.#snapshotter.follow(), timeUp.promise]);
+    await Promise.race([Promise.all([network.close(), this.#snapshotter.follow()]), timeUp.promise]);
     await network.cut();
     cancel();
     this.#isClosed = true;
     const reason = this.#closedError();
-    this.#waiters.close(reason);
+    this.#syncing.close(reason);
     for (const watch of [this.#leader, this.#members, this.#epoch, this.#role]) watch.close();
     replica.close();
     parts.log({ level: "info", event: "node_closed", uuid: this.uuid });
   }
 
-  #claim(): void {
-    const { parts, replica, identity } = this.#components;
+  #claim(claimReason: ClaimReason, provenAt: Instant): void {
+    const { parts, replica, identity, network } = this.#components;
     const { uuid, az, address } = identity;
-    parts.log({ level: "info", event: "claiming", epoch: replica.epoch + 1 });
-    const leadership = new Leadership(
-      parts,
-      replica,
-      { uuid, az, address },
-      {
-        onDurable: (epoch, walBytes) => {
-          this.#onEpoch(epoch, walBytes);
-          if (this.#role.current !== "leader" && leadership.isLeading) this.#onLeading();
-        },
+    parts.log({ level: "info", event: "claiming", epoch: replica.epoch + 1, reason: claimReason });
+    const leadership = new Leadership(parts, replica, { uuid, az, address }, provenAt, {
+      onDurable: (durable) => {
+        const { epoch, wal, transactions, latencyMs } = durable;
+        parts.metrics.epochDurable({ transactions, walBytes: wal.length, latencyMs });
+        network.publish(durable);
+        this.#onEpoch(epoch, wal.length);
+        if (this.#role.current !== "leader" && leadership.isLeading) this.#onLeading(claimReason);
       },
-    );
+    });
     this.#leadership = leadership;
     leadership.ended.then(
       (end) => this.#onLeadershipEnded(end),
@@ -281,20 +333,26 @@ export class ClusterNode {
     leadership.start();
   }
 
-  #onLeading(): void {
-    this.#components.parts.log({ level: "info", event: "leading", epoch: this.#epoch.current });
+  #onLeading(claimReason: ClaimReason): void {
+    const { parts, network } = this.#components;
+    parts.log({ level: "info", event: "leading", epoch: this.#epoch.current, reason: claimReason });
+    parts.metrics.tookOver(claimReason);
     this.#snapshotter.lead();
     this.#role.set("leader");
-    this.#components.network.leaderChanged(undefined);
+    network.lead();
   }
 
   #onLeadershipEnded(end: LeadershipEnd): void {
     this.#leadership = undefined;
-    const { parts, replica } = this.#components;
+    const { parts, replica, network } = this.#components;
+    parts.metrics.leadershipEnded(end);
     if (end.wasLeading)
       parts.log({ level: "warn", event: "leadership_ended", epoch: replica.epoch, reason: end.reason });
     void this.#snapshotter.follow();
-    if (this.#role.current === "leader" && this.#shutdown === undefined) this.#role.set("standby");
+    if (this.#role.current === "leader") {
+      this.#role.set("standby");
+      network.stoppedLeading();
+    }
     this.#following.leadershipEnded(end);
   }
 
@@ -305,6 +363,7 @@ export class ClusterNode {
 
   #onBootstrapped(again: Bootstrapped): void {
     this.#seedSnapshotter(again);
+    this.#countBootstrapped(again);
     this.#changed();
   }
 
@@ -316,9 +375,16 @@ export class ClusterNode {
     this.#epoch.set(replica.epoch);
     if (previous?.uuid !== next?.uuid || previous?.address !== next?.address) {
       this.#leader.set(next);
+      if (next !== undefined) this.#following.leaderChanged(next.uuid);
       network.leaderChanged(previous);
     }
-    this.#waiters.reached(replica.epoch);
+    network.epochReached(replica.epoch);
+    this.#syncing.reached(replica.epoch);
+  }
+
+  #countBootstrapped({ applied }: Bootstrapped): void {
+    const walBytes = applied.reduce((sum, epoch) => sum + epoch.walBytes, 0);
+    this.#components.parts.metrics.epochsApplied("bootstrap", applied.length, walBytes);
   }
 
   #seedSnapshotter({ baseEpoch, applied }: Bootstrapped): void {

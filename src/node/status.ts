@@ -1,7 +1,6 @@
 import type { Leader } from "../format/system-rows.ts";
-import type { Member } from "../protocol/roster.ts";
+import type { Member, Role } from "../protocol/roster.ts";
 import type { MeterSnapshot } from "../store/metered-store.ts";
-import type { Role } from "./node.ts";
 
 /** What `GET /.lbc/status` answers, as JSON. Never holds a secret or row data. */
 export interface NodeStatus {
@@ -18,6 +17,10 @@ export interface NodeStatus {
     readonly last_update: string | null;
     /** The newest snapshot that this node knows of. */
     readonly snapshot_epoch: number;
+    /** How long epochs may have been missing here. */
+    readonly lag_ms: number;
+    /** Whether the leader pushes its epochs to this node now. */
+    readonly is_streaming: boolean;
     /** What keeps the node from following, if anything does. */
     readonly trouble: string | null;
   };
@@ -29,6 +32,6 @@ export interface NodeStatus {
     readonly pins: number;
   };
   /** Requests and bytes by kind since the node started. */
-  readonly store: MeterSnapshot & { readonly url: string };
+  readonly store: MeterSnapshot & { readonly url: string; readonly usd_per_month: number | null };
   readonly started_at: string;
 }

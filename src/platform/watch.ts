@@ -37,6 +37,11 @@ export class WatchSource<T> implements Watch<T> {
     this.#wake();
   }
 
+  /** Exchanges the value for one that is no news: nobody is woken. */
+  refresh(value: T): void {
+    if (!this.#closed) this.#current = value;
+  }
+
   /** There will be no further value; safe twice. */
   close(): void {
     if (this.#closed) return;

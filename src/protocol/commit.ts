@@ -18,7 +18,7 @@
  * and, if others had time to go on without us, part of their history.
  */
 import { type Budget, type BudgetLimit, budgetReadyAtMs, fullBudget, spendBudget } from "./budget.ts";
-import { backoffMs, type Decision, type Moment } from "./moment.ts";
+import { backoffMs, type Decision, elapsedMs, type Instant, instantOf, type Moment } from "./moment.ts";
 
 /** History younger than this is never trimmed: half of the shortest retention (docs/architecture.md §4). */
 const TRIM_AGE_MIN_MS = 30 * 60_000;
@@ -48,8 +48,7 @@ export type CommitPhase =
 export interface Attempt {
   readonly epoch: number;
   /** When its first PUT began. */
-  readonly beganMs: number;
-  readonly beganWallMs: number;
+  readonly began: Instant;
   /** Failures in a row. */
   readonly failures: number;
   /** True if this epoch removes the `leader` row. */
@@ -65,9 +64,8 @@ export interface CommitState {
   readonly pending: boolean;
   readonly steppingDown: boolean;
   readonly budget: Budget;
-  /** When the first PUT of the last acknowledged epoch began; `-Infinity` before the first. */
-  readonly lastPutBeganMs: number;
-  readonly lastPutBeganWallMs: number;
+  /** As of when nobody else can have gone on: the first PUT of the last acknowledged epoch began, or the store was asked. */
+  readonly provenAt: Instant;
   /** Seals that failed in a row, and until when the next one waits. */
   readonly sealFailures: number;
   readonly sealNotBeforeMs: number;
@@ -106,8 +104,17 @@ export type CommitAction =
       readonly deleteOurs: boolean;
     };
 
-/** A leadership that begins with a claim of the epoch after `durableEpoch`. */
-export function beginCommit(durableEpoch: number, settings: CommitSettings, moment: Moment): CommitState {
+/**
+ * A leadership that begins with a claim of the epoch after `durableEpoch`.
+ *
+ * @param provenAt when the store was last asked for later epochs and none was hidden by a gap
+ */
+export function beginCommit(
+  durableEpoch: number,
+  provenAt: Instant,
+  settings: CommitSettings,
+  moment: Moment,
+): CommitState {
   return {
     durableEpoch,
     phase: { name: "idle" },
@@ -115,8 +122,7 @@ export function beginCommit(durableEpoch: number, settings: CommitSettings, mome
     pending: true,
     steppingDown: false,
     budget: fullBudget(settings.budget, moment.nowMs),
-    lastPutBeganMs: Number.NEGATIVE_INFINITY,
-    lastPutBeganWallMs: Number.NEGATIVE_INFINITY,
+    provenAt,
     sealFailures: 0,
     sealNotBeforeMs: Number.NEGATIVE_INFINITY,
   };
@@ -124,7 +130,7 @@ export function beginCommit(durableEpoch: number, settings: CommitSettings, mome
 
 /** True if a transaction may join the open batch. */
 export function acceptsTransactions(state: CommitState, settings: CommitSettings, nowMs: number): boolean {
-  return state.leading && !state.steppingDown && nowMs - state.lastPutBeganMs <= settings.sessionTimeoutMs;
+  return state.leading && !state.steppingDown && nowMs - state.provenAt.ms <= settings.sessionTimeoutMs;
 }
 
 /** The next state and what to do. */
@@ -187,7 +193,7 @@ function proceed(
 
   const isLast = state.steppingDown && state.leading;
   const epoch = state.durableEpoch + 1;
-  const attempt: Attempt = { epoch, beganMs: moment.nowMs, beganWallMs: moment.wallMs, failures: 0, isLast };
+  const attempt: Attempt = { epoch, began: instantOf(moment), failures: 0, isLast };
   const leader = isLast ? "remove" : state.leading ? "keep" : "claim";
   return {
     state: {
@@ -204,7 +210,7 @@ function proceed(
 /** The claim, the heartbeat and the last epoch do not wait for the budget. */
 function nextSealAtMs(state: CommitState, settings: CommitSettings, nowMs: number): number {
   if (!state.leading || state.steppingDown) return Math.max(nowMs, state.sealNotBeforeMs);
-  const heartbeatAtMs = state.lastPutBeganMs + settings.heartbeatIntervalMs;
+  const heartbeatAtMs = state.provenAt.ms + settings.heartbeatIntervalMs;
   const batchAtMs = state.pending ? budgetReadyAtMs(state.budget, settings.budget, nowMs) : Number.POSITIVE_INFINITY;
   return Math.max(Math.min(heartbeatAtMs, batchAtMs), state.sealNotBeforeMs);
 }
@@ -232,8 +238,8 @@ function created(
   settings: CommitSettings,
   moment: Moment,
 ): Decision<CommitState, CommitAction> {
-  const silentMs = Math.max(moment.nowMs - state.lastPutBeganMs, moment.wallMs - state.lastPutBeganWallMs);
-  if (silentMs > settings.sessionTimeoutMs) return resume(state, "auditing", { ...attempt, failures: 0 });
+  if (elapsedMs(state.provenAt, moment) > settings.sessionTimeoutMs)
+    return resume(state, "auditing", { ...attempt, failures: 0 });
   return acknowledged(state, attempt, settings, moment);
 }
 
@@ -257,8 +263,7 @@ function acknowledged(
     durableEpoch: attempt.epoch,
     leading: true,
     phase: { name: "idle" },
-    lastPutBeganMs: attempt.beganMs,
-    lastPutBeganWallMs: attempt.beganWallMs,
+    provenAt: attempt.began,
     sealFailures: 0,
   };
   return proceed(next, [acknowledge], settings, moment);
@@ -284,7 +289,7 @@ function audited(
     }
     case "withoutUs": {
       // So late ours may have been part of history, built upon, and trimmed since.
-      const isLate = moment.nowMs - attempt.beganMs > TRIM_AGE_MIN_MS;
+      const isLate = moment.nowMs - attempt.began.ms > TRIM_AGE_MIN_MS;
       return end(state, "fenced", isLate ? "unknown" : "notWritten", true);
     }
     case "unknown":

@@ -6,207 +6,121 @@
  *   fetching N+1 ◄──────────► waiting ──► asking ─────────────► bootstrapping
  *      │ found, applied: N+2     │          │ nothing later
  *      ▼                         ▼          ▼
- *    (again)                  claiming (candidates: rules 1 to 3) ──► leads, or lost: fetch
+ *    (again)                  claiming (candidates: rules 1 to 4) ──► leads, or lost: fetch
  * ```
+ *
+ * While the leader's stream is up it tells which epochs there are, and a fetch
+ * finds them in memory; the store is then asked only when the stream is silent.
  *
  * Nothing here is needed for safety: a claim is a create-if-absent of N+1, so
  * being wrong about when to claim costs a change of leadership and no more.
  */
-import { backoffMs, type Decision, type Moment } from "./moment.ts";
-
-export interface FollowSettings {
-  /** False for followers: they never claim. */
-  readonly candidate: boolean;
-  readonly pollIntervalMs: number;
-  /** While someone waits for an epoch. */
-  readonly eagerPollIntervalMs: number;
-  readonly sessionTimeoutMs: number;
-  readonly retryBaseMs: number;
-  readonly retryMaxMs: number;
-}
+import {
+  beginFollow,
+  type ClaimReason,
+  type FollowAction,
+  type FollowEvent,
+  type FollowSettings,
+  type FollowState,
+  STORE_CLOCK_MARGIN_MS,
+} from "./follow-state.ts";
+import {
+  contactAdvanced,
+  contactAfterLeading,
+  contactChanged,
+  contactHeard,
+  contactLost,
+  contactRefused,
+  mayReplaceRefusing,
+  reliedOnUntilMs,
+} from "./leader-contact.ts";
+import { backoffMs, type Decision, elapsedMs, instantOf, type Moment, NEVER } from "./moment.ts";
 
 /** Rule 1: candidates spread their claims over this time. */
 export const CLAIM_DELAY_MAX_MS = 100;
-/** Rule 3: allowance for the store's clock, whose `Last-Modified` has whole seconds. */
-export const STORE_CLOCK_MARGIN_MS = 2000;
 
-export interface FollowState {
-  /** The applied epoch. */
-  readonly epoch: number;
-  /** Whether its `leader` row is there. */
-  readonly hasLeader: boolean;
-  readonly activity: "waiting" | "fetching" | "asking" | "bootstrapping" | "claiming";
-  /** When the newest epoch was first seen here, by the monotonic and by the wall clock. */
-  readonly progressAtMs: number;
-  readonly progressAtWallMs: number;
-  /** True once N+1 was found missing: what is applied is the newest there is, or was then. */
-  readonly caughtUp: boolean;
-  /** Rule 3: the newest epoch was old by the store's clock when the node joined. */
-  readonly staleAtJoin: boolean;
-  /** Nothing is fetched before the store has told that it continues what is applied. */
-  readonly mustAsk: boolean;
-  /** Rule 1: when the claim is due. */
-  readonly claimAtMs: number | undefined;
-  /** No claim before this: the node has just stepped down. */
-  readonly noClaimBeforeMs: number;
-  readonly pollAtMs: number;
-  /** When the store was last asked for later epochs, by both clocks. */
-  readonly askedAtMs: number;
-  readonly askedAtWallMs: number;
-  /** Failures in a row. */
-  readonly failures: number;
-  /** Divergences since an epoch was last applied: every second one waits before it is believed again. */
-  readonly divergences: number;
-  /** The highest epoch that somebody waits for, and until when. */
-  readonly wantedEpoch: number;
-  readonly wantedUntilMs: number;
-}
-
-export type FollowEvent =
-  | { readonly type: "tick" }
-  /** Somebody waits for this epoch, until then at the longest. */
-  | { readonly type: "wanted"; readonly epoch: number; readonly untilMs: number }
-  | { readonly type: "fetchAnswered"; readonly found: "missing" | "failed" }
-  /** The fetched epoch was verified and applied. */
-  | { readonly type: "applied"; readonly epoch: number; readonly hasLeader: boolean }
-  /** The fetched object is damaged (`damaged`), or our state is not the one that it builds on (`diverged`). */
-  | { readonly type: "refused"; readonly reason: "damaged" | "diverged" }
-  | { readonly type: "askAnswered"; readonly found: "none" | "next" | "hole" | "failed" }
-  | { readonly type: "bootstrapped"; readonly epoch: number; readonly hasLeader: boolean }
-  | { readonly type: "bootstrapFailed" }
-  /** The leadership that was claimed is over, or was never won; `epoch` is now the applied one. */
-  | {
-      readonly type: "leadershipEnded";
-      readonly epoch: number;
-      readonly hasLeader: boolean;
-      readonly steppedDown: boolean;
-      /** History went on without our epochs: the next one in the store may be our own orphan. */
-      readonly isLeftBehind?: boolean;
-    };
-
-export type FollowAction =
-  | { readonly type: "fetch"; readonly epoch: number }
-  /** List what is after this epoch. */
-  | { readonly type: "ask"; readonly afterEpoch: number }
-  | { readonly type: "bootstrap" }
-  | { readonly type: "claim" };
-
-/**
- * A node that has just joined.
- *
- * @param newestAgeMs age of the newest epoch by the store's own clock
- */
-export function beginFollow(
-  epoch: number,
-  hasLeader: boolean,
-  newestAgeMs: number,
-  settings: FollowSettings,
-  moment: Moment,
-): FollowState {
-  return {
-    epoch,
-    hasLeader,
-    activity: "waiting",
-    progressAtMs: moment.nowMs,
-    progressAtWallMs: moment.wallMs,
-    caughtUp: false,
-    staleAtJoin: newestAgeMs > settings.sessionTimeoutMs + STORE_CLOCK_MARGIN_MS,
-    mustAsk: false,
-    claimAtMs: undefined,
-    noClaimBeforeMs: Number.NEGATIVE_INFINITY,
-    pollAtMs: moment.nowMs,
-    askedAtMs: Number.NEGATIVE_INFINITY,
-    askedAtWallMs: Number.NEGATIVE_INFINITY,
-    failures: 0,
-    divergences: 0,
-    wantedEpoch: -1,
-    wantedUntilMs: Number.NEGATIVE_INFINITY,
-  };
+/** The state after an event, and what it leads to whatever else is due. */
+interface Reaction {
+  readonly state: FollowState;
+  readonly action?: FollowAction;
 }
 
 /** The next state and what to do. */
 export function stepFollow(
-  state: FollowState,
+  before: FollowState,
   event: FollowEvent,
   settings: FollowSettings,
   moment: Moment,
 ): Decision<FollowState, FollowAction> {
+  const { state, action } = react(before, event, settings, moment);
+  return action === undefined ? proceed(state, settings, moment) : act(state, action);
+}
+
+function react(state: FollowState, event: FollowEvent, settings: FollowSettings, moment: Moment): Reaction {
   const { nowMs } = moment;
   switch (event.type) {
     case "tick":
-      return proceed(state, settings, moment);
-    case "wanted": {
-      if (event.epoch <= state.epoch) return proceed(state, settings, moment);
-      // A wish that has come true or run out says nothing about how long this one lasts.
-      const isOther = isWanted(state, nowMs);
-      const wantedEpoch = isOther ? Math.max(event.epoch, state.wantedEpoch) : event.epoch;
-      const wantedUntilMs = isOther ? Math.max(event.untilMs, state.wantedUntilMs) : event.untilMs;
-      // While requests fail, who waits does not make them come faster.
-      const pollAtMs = state.failures === 0 ? Math.min(state.pollAtMs, nowMs) : state.pollAtMs;
-      return proceed({ ...state, wantedEpoch, wantedUntilMs, pollAtMs }, settings, moment);
+      return { state };
+    case "wanted":
+      return { state: wanted(state, event.epoch, event.untilMs, settings, nowMs) };
+    case "offered":
+      return { state: offered(state, event, settings, nowMs) };
+    case "streamClosed":
+      return { state: pollNow({ ...state, contact: contactLost(state.contact) }, nowMs) };
+    case "leaderRefused":
+      return { state: leaderRefused(state, settings, moment) };
+    case "leaderChanged": {
+      // While this node claims, the new leader is itself.
+      const { contact } = state;
+      const isOurs = state.activity === "claiming";
+      return {
+        state: {
+          ...state,
+          contact: isOurs
+            ? contactAfterLeading(contact, Number.NEGATIVE_INFINITY, settings)
+            : contactChanged(contact, event.leader),
+        },
+      };
+    }
+    case "handover": {
+      const contact = { ...state.contact, successorUntilMs: nowMs + settings.sessionTimeoutMs };
+      // The store is asked while the leader still writes its last epoch, so that the claim can follow at once.
+      return { state: pollNow({ ...state, contact, mustAsk: settings.candidate }, nowMs) };
     }
     case "fetchAnswered":
-      if (state.activity !== "fetching") return proceed(state, settings, moment);
-      if (event.found === "failed") return failed(state, settings, moment);
-      return missing(state, settings, moment);
+      if (state.activity !== "fetching") return { state };
+      return { state: event.found === "failed" ? failed(state, settings, moment) : missing(state, settings, moment) };
     case "applied":
-      return proceed(
-        {
-          ...state,
-          epoch: event.epoch,
-          hasLeader: event.hasLeader,
-          activity: "waiting",
-          progressAtMs: nowMs,
-          progressAtWallMs: moment.wallMs,
-          staleAtJoin: false,
-          claimAtMs: undefined,
-          failures: 0,
-          divergences: 0,
-          pollAtMs: nowMs,
-        },
-        settings,
-        moment,
-      );
+      return { state: applied(state, event.epoch, event.hasLeader, settings, moment) };
     case "refused":
-      if (event.reason === "damaged") return failed(state, settings, moment);
+      if (event.reason === "damaged") return { state: failed(state, settings, moment) };
       return diverged({ ...state, divergences: state.divergences + 1 }, settings, moment);
     case "askAnswered":
-      if (state.activity !== "asking") return proceed(state, settings, moment);
+      if (state.activity !== "asking") return { state };
       return answered(state, event.found, settings, moment);
     case "bootstrapped": {
       const began = beginFollow(event.epoch, event.hasLeader, 0, settings, moment);
-      const { noClaimBeforeMs, wantedEpoch, wantedUntilMs, divergences } = state;
-      return proceed({ ...began, noClaimBeforeMs, wantedEpoch, wantedUntilMs, divergences }, settings, moment);
+      const { noClaimBeforeMs, wantedEpoch, wantedUntilMs, divergences, contact } = state;
+      return { state: { ...began, noClaimBeforeMs, wantedEpoch, wantedUntilMs, divergences, contact } };
     }
     case "bootstrapFailed":
-      return failed({ ...state, caughtUp: false, mustAsk: true }, settings, moment);
-    case "leadershipEnded": {
-      const pauseMs = event.steppedDown ? settings.pollIntervalMs * 2 + CLAIM_DELAY_MAX_MS + STORE_CLOCK_MARGIN_MS : 0;
-      const began = beginFollow(event.epoch, event.hasLeader, 0, settings, moment);
-      const { wantedEpoch, wantedUntilMs } = state;
-      const mustAsk = event.isLeftBehind === true;
-      return proceed(
-        { ...began, mustAsk, noClaimBeforeMs: nowMs + pauseMs, wantedEpoch, wantedUntilMs },
-        settings,
-        moment,
-      );
-    }
+      return { state: failed({ ...state, mustAsk: true }, settings, moment) };
+    case "leadershipEnded":
+      return { state: leadershipEnded(state, event, settings, moment) };
   }
 }
 
 /** What to do now, if nothing is under way. */
 function proceed(state: FollowState, settings: FollowSettings, moment: Moment): Decision<FollowState, FollowAction> {
-  const { nowMs, wallMs } = moment;
+  const { nowMs } = moment;
   if (state.activity !== "waiting") return wait(state, Number.POSITIVE_INFINITY);
   if (nowMs >= state.pollAtMs) {
-    if (mustAsk(state, settings, moment)) {
-      const asking: FollowState = { ...state, activity: "asking", askedAtMs: nowMs, askedAtWallMs: wallMs };
-      return act(asking, { type: "ask", afterEpoch: state.epoch });
-    }
+    if (mustAsk(state, settings, moment)) return ask(state, moment);
     return act({ ...state, activity: "fetching" }, { type: "fetch", epoch: state.epoch + 1 });
   }
+  if (isReplacing(state, settings, nowMs)) return claim(state, "refused", settings, moment);
   const claimAtMs = state.claimAtMs ?? Number.POSITIVE_INFINITY;
-  if (nowMs >= claimAtMs) return act({ ...state, activity: "claiming", claimAtMs: undefined }, { type: "claim" });
+  if (nowMs >= claimAtMs) return claim(state, "vacant", settings, moment);
   return wait(state, Math.min(state.pollAtMs, claimAtMs));
 }
 
@@ -217,23 +131,135 @@ function proceed(state: FollowState, settings: FollowSettings, moment: Moment): 
  */
 function mustAsk(state: FollowState, settings: FollowSettings, moment: Moment): boolean {
   if (state.mustAsk || (state.staleAtJoin && settings.candidate)) return true;
-  const silentMs = moment.nowMs - Math.max(state.progressAtMs, state.askedAtMs);
-  const silentWallMs = moment.wallMs - Math.max(state.progressAtWallMs, state.askedAtWallMs);
+  const silentMs = moment.nowMs - Math.max(state.progressAt.ms, state.askedAt.ms);
+  const silentWallMs = moment.wallMs - Math.max(state.progressAt.wallMs, state.askedAt.wallMs);
   return Math.max(silentMs, silentWallMs) > settings.sessionTimeoutMs;
 }
 
+/** Rule 4: the leader's address refuses, and what is applied was all that there is after it first did. */
+function isReplacing(state: FollowState, settings: FollowSettings, nowMs: number): boolean {
+  const { contact, currentAtMs } = state;
+  if (!settings.candidate || !state.hasLeader || !contact.isGone || contact.refusedAtMs === undefined) return false;
+  return currentAtMs >= contact.refusedAtMs && mayReplaceRefusing(contact, settings, nowMs);
+}
+
+/** A claim needs a recent answer of the store that no later epoch is hidden behind a gap; the claim's PUT checks the rest. */
+function claim(
+  state: FollowState,
+  reason: ClaimReason,
+  settings: FollowSettings,
+  moment: Moment,
+): Decision<FollowState, FollowAction> {
+  const { provenAt } = state;
+  if (elapsedMs(provenAt, moment) > settings.sessionTimeoutMs) return ask(state, moment);
+  const claimedAtMs = reason === "refused" ? moment.nowMs : Number.NEGATIVE_INFINITY;
+  const contact = { ...state.contact, isGone: false, refusedAtMs: undefined, claimedAtMs };
+  const claiming: FollowState = { ...state, activity: "claiming", claimAtMs: undefined, contact };
+  return act(claiming, { type: "claim", reason, provenAt });
+}
+
+function ask(state: FollowState, moment: Moment): Decision<FollowState, FollowAction> {
+  const asking: FollowState = { ...state, activity: "asking", askedAt: instantOf(moment) };
+  return act(asking, { type: "ask", afterEpoch: state.epoch });
+}
+
+function wanted(
+  state: FollowState,
+  epoch: number,
+  untilMs: number,
+  settings: FollowSettings,
+  nowMs: number,
+): FollowState {
+  if (epoch <= state.epoch) return state;
+  // A wish that has come true or run out says nothing about how long this one lasts.
+  const isOther = isWanted(state, nowMs);
+  const wantedEpoch = isOther ? Math.max(epoch, state.wantedEpoch) : epoch;
+  const wantedUntilMs = isOther ? Math.max(untilMs, state.wantedUntilMs) : untilMs;
+  // The stream will bring it; while requests fail, who waits does not make them come faster.
+  const isComing = nowMs < reliedOnUntilMs(state.contact, settings);
+  const soonMs = isComing ? nowMs + settings.pollIntervalMs : nowMs;
+  const pollAtMs = state.failures === 0 ? Math.min(state.pollAtMs, soonMs) : state.pollAtMs;
+  return { ...state, wantedEpoch, wantedUntilMs, pollAtMs };
+}
+
+function offered(
+  state: FollowState,
+  { from, epoch, isHere }: Extract<FollowEvent, { type: "offered" }>,
+  settings: FollowSettings,
+  nowMs: number,
+): FollowState {
+  const contact = contactHeard(state.contact, from, epoch, nowMs);
+  const heard = { ...state, contact };
+  if (epoch > state.epoch) return isHere || state.failures === 0 ? pollNow(heard, nowMs, isHere) : heard;
+  const current = { ...heard, currentAtMs: nowMs };
+  return state.activity === "waiting" && state.failures === 0
+    ? { ...current, pollAtMs: nextPollAtMs(current, settings, nowMs) }
+    : current;
+}
+
+/** The node that finds the leader's address refusing asks the store whether anything came after. */
+function leaderRefused(state: FollowState, settings: FollowSettings, moment: Moment): FollowState {
+  const { nowMs } = moment;
+  const contact = contactRefused(state.contact, nowMs);
+  const next = { ...state, contact };
+  if (!settings.candidate || !state.hasLeader || !mayReplaceRefusing(contact, settings, nowMs)) return next;
+  const isAnswered = state.currentAtMs >= (contact.refusedAtMs ?? nowMs);
+  return isAnswered ? next : pollNow({ ...next, mustAsk: true }, nowMs);
+}
+
+function applied(
+  state: FollowState,
+  epoch: number,
+  hasLeader: boolean,
+  settings: FollowSettings,
+  moment: Moment,
+): FollowState {
+  const { nowMs } = moment;
+  const contact = contactAdvanced(state.contact, nowMs);
+  const isSuccessor = settings.candidate && !hasLeader && nowMs < contact.successorUntilMs;
+  const next: FollowState = {
+    ...state,
+    epoch,
+    hasLeader,
+    contact,
+    activity: "waiting",
+    progressAt: instantOf(moment),
+    staleAtJoin: false,
+    claimAtMs: isSuccessor ? Math.max(nowMs, state.noClaimBeforeMs) : undefined,
+    failures: 0,
+    divergences: 0,
+    pollAtMs: nowMs,
+  };
+  const isRelied = hasLeader && contact.offeredEpoch <= epoch && nowMs < reliedOnUntilMs(contact, settings);
+  if (isRelied) return { ...next, currentAtMs: nowMs, pollAtMs: nextPollAtMs(next, settings, nowMs) };
+  return isSuccessor ? { ...next, pollAtMs: nowMs + settings.pollIntervalMs } : next;
+}
+
 /** N+1 is not there. Rule 1: is there anyone to write it? */
-function missing(state: FollowState, settings: FollowSettings, moment: Moment): Decision<FollowState, FollowAction> {
-  const next = idle(state, settings, moment);
-  if (!settings.candidate || next.hasLeader || next.claimAtMs !== undefined) return proceed(next, settings, moment);
+function missing(state: FollowState, settings: FollowSettings, moment: Moment): FollowState {
+  const next = idle(state, settings, moment.nowMs);
+  if (!settings.candidate || next.hasLeader || next.claimAtMs !== undefined) return next;
   const claimAtMs = Math.max(moment.nowMs, next.noClaimBeforeMs) + CLAIM_DELAY_MAX_MS * moment.fraction;
-  return proceed({ ...next, claimAtMs }, settings, moment);
+  return { ...next, claimAtMs };
 }
 
 /** Nothing newer is there: wait for it. */
-function idle(state: FollowState, settings: FollowSettings, moment: Moment): FollowState {
-  const intervalMs = isWanted(state, moment.nowMs) ? settings.eagerPollIntervalMs : settings.pollIntervalMs;
-  return { ...state, activity: "waiting", caughtUp: true, failures: 0, pollAtMs: moment.nowMs + intervalMs };
+function idle(state: FollowState, settings: FollowSettings, nowMs: number): FollowState {
+  const next: FollowState = { ...state, activity: "waiting", currentAtMs: nowMs, failures: 0 };
+  return { ...next, pollAtMs: next.mustAsk ? nowMs : nextPollAtMs(next, settings, nowMs) };
+}
+
+function nextPollAtMs(state: FollowState, settings: FollowSettings, nowMs: number): number {
+  const reliedUntilMs = state.hasLeader ? reliedOnUntilMs(state.contact, settings) : Number.NEGATIVE_INFINITY;
+  if (nowMs >= reliedUntilMs) {
+    return nowMs + (isWanted(state, nowMs) ? settings.eagerPollIntervalMs : settings.pollIntervalMs);
+  }
+  return isWanted(state, nowMs) ? nowMs + settings.pollIntervalMs : reliedUntilMs;
+}
+
+/** What is waited for may be there. While requests fail that is no reason to repeat them sooner, if it takes one. */
+function pollNow(state: FollowState, nowMs: number, isHere: boolean = false): FollowState {
+  return isHere || state.failures === 0 ? { ...state, pollAtMs: Math.min(state.pollAtMs, nowMs) } : state;
 }
 
 function isWanted(state: FollowState, nowMs: number): boolean {
@@ -245,42 +271,72 @@ function answered(
   found: "none" | "next" | "hole" | "failed",
   settings: FollowSettings,
   moment: Moment,
-): Decision<FollowState, FollowAction> {
+): Reaction {
   switch (found) {
     case "failed":
-      return failed(
-        { ...state, askedAtMs: Number.NEGATIVE_INFINITY, askedAtWallMs: Number.NEGATIVE_INFINITY },
-        settings,
-        moment,
-      );
+      return { state: failed({ ...state, askedAt: NEVER }, settings, moment) };
     case "hole":
-      return act({ ...state, activity: "bootstrapping" }, { type: "bootstrap" });
-    case "next":
-      return act(
-        { ...state, activity: "fetching", staleAtJoin: false, mustAsk: false },
-        { type: "fetch", epoch: state.epoch + 1 },
-      );
+      return { state: { ...state, activity: "bootstrapping" }, action: { type: "bootstrap" } };
+    case "next": {
+      const provenAt = state.askedAt;
+      return {
+        state: { ...state, provenAt, activity: "fetching", staleAtJoin: false, mustAsk: false },
+        action: { type: "fetch", epoch: state.epoch + 1 },
+      };
+    }
     case "none": {
       // Rules 2 and 3: nothing came for a session time-out, and nothing is hidden behind a gap.
       const { nowMs } = moment;
+      const { askedAt: provenAt, staleAtJoin } = state;
       // The wall clock makes us ask, for a suspended machine; that it was set does not make the leader silent.
-      const isSilent = state.staleAtJoin || nowMs - state.progressAtMs > settings.sessionTimeoutMs;
+      const isSilent = staleAtJoin || nowMs - state.progressAt.ms > settings.sessionTimeoutMs;
       const mayClaim = settings.candidate && isSilent && nowMs >= state.noClaimBeforeMs;
-      const next = { ...idle(state, settings, moment), staleAtJoin: false, mustAsk: false };
-      return mayClaim ? act({ ...next, activity: "claiming" }, { type: "claim" }) : proceed(next, settings, moment);
+      const next = idle({ ...state, provenAt, staleAtJoin: false, mustAsk: false }, settings, nowMs);
+      if (!mayClaim) return { state: next };
+      const reason: ClaimReason = staleAtJoin ? "stale" : "silent";
+      return {
+        state: { ...next, activity: "claiming", claimAtMs: undefined },
+        action: { type: "claim", reason, provenAt },
+      };
     }
   }
 }
 
-function diverged(state: FollowState, settings: FollowSettings, moment: Moment): Decision<FollowState, FollowAction> {
-  if (state.divergences % 2 === 0) return failed({ ...state, failures: state.divergences }, settings, moment);
-  return act({ ...state, activity: "bootstrapping" }, { type: "bootstrap" });
+function leadershipEnded(
+  state: FollowState,
+  event: Extract<FollowEvent, { type: "leadershipEnded" }>,
+  settings: FollowSettings,
+  moment: Moment,
+): FollowState {
+  const { nowMs } = moment;
+  const { steppedDown, wasLeading } = event;
+  const pauseMs = steppedDown ? settings.pollIntervalMs * 2 + CLAIM_DELAY_MAX_MS + STORE_CLOCK_MARGIN_MS : 0;
+  const began = beginFollow(event.epoch, event.hasLeader, 0, settings, moment);
+  const { wantedEpoch, wantedUntilMs } = state;
+  // Who was fenced holds back, or two that cannot reach each other would take turns. A claim that was lost changed nothing.
+  const contact = wasLeading
+    ? contactAfterLeading(state.contact, steppedDown ? Number.NEGATIVE_INFINITY : nowMs, settings)
+    : contactChanged(state.contact, undefined);
+  return {
+    ...began,
+    contact,
+    mustAsk: event.isLeftBehind === true,
+    noClaimBeforeMs: nowMs + pauseMs,
+    wantedEpoch,
+    wantedUntilMs,
+  };
 }
 
-function failed(state: FollowState, settings: FollowSettings, moment: Moment): Decision<FollowState, FollowAction> {
+function diverged(state: FollowState, settings: FollowSettings, moment: Moment): Reaction {
+  if (state.divergences % 2 === 0)
+    return { state: failed({ ...state, failures: state.divergences }, settings, moment) };
+  return { state: { ...state, activity: "bootstrapping" }, action: { type: "bootstrap" } };
+}
+
+function failed(state: FollowState, settings: FollowSettings, moment: Moment): FollowState {
   const failures = state.failures + 1;
   const pauseMs = backoffMs(failures, settings.retryBaseMs, settings.retryMaxMs, moment.fraction);
-  return wait({ ...state, activity: "waiting", failures, pollAtMs: moment.nowMs + pauseMs }, moment.nowMs + pauseMs);
+  return { ...state, activity: "waiting", failures, pollAtMs: moment.nowMs + pauseMs };
 }
 
 function act(state: FollowState, action: FollowAction): Decision<FollowState, FollowAction> {

@@ -8,6 +8,24 @@ export interface Moment {
   readonly fraction: number;
 }
 
+/** A moment to count from, by both local clocks. */
+export interface Instant {
+  readonly ms: number;
+  readonly wallMs: number;
+}
+
+/** Longer ago than anything. */
+export const NEVER: Instant = Object.freeze({ ms: Number.NEGATIVE_INFINITY, wallMs: Number.NEGATIVE_INFINITY });
+
+export function instantOf(moment: Moment): Instant {
+  return { ms: moment.nowMs, wallMs: moment.wallMs };
+}
+
+/** How long ago that was, by the clock that says more: one of them stands still while a machine is suspended. */
+export function elapsedMs(since: Instant, moment: Moment): number {
+  return Math.max(moment.nowMs - since.ms, moment.wallMs - since.wallMs);
+}
+
 /** What a decision gives: the next state, what to do now, and when to be asked again at the latest. */
 export interface Decision<State, Action> {
   readonly state: State;

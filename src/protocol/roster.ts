@@ -1,5 +1,8 @@
 /** Who is in the cluster, as the leader knows it and tells everyone (docs/architecture.md §6). */
 
+/** What a node does now. A standby is a follower that tries to lead when nobody does. */
+export type Role = "leader" | "standby" | "follower";
+
 /** What a node tells of itself. */
 export interface Member {
   /** Identifies one run of one node. */
@@ -8,6 +11,8 @@ export interface Member {
   readonly az: string;
   /** `host:port` where it listens. */
   readonly address: string;
+  /** What it does. */
+  readonly role: Role;
   /** Names of the roles that it serves, sorted. */
   readonly roles: readonly string[];
   /** E.g. `node 20.20.2`. */
@@ -16,6 +21,8 @@ export interface Member {
   readonly version: string;
   /** The epoch that it has reached. */
   readonly epoch: number;
+  /** How long epochs may have been missing there, in milliseconds; 0 for one that has all that the leader told of. */
+  readonly lagMs: number;
   /** RFC 3339. */
   readonly startedAt: string;
 }
@@ -52,6 +59,16 @@ export function expired(roster: Roster, nowMs: number, silenceMaxMs: number): Ro
   return heardOf.length === roster.size ? roster : new Map(heardOf);
 }
 
+/** The roster in which these members were heard of just now, if they are in it. */
+export function alive(roster: Roster, uuids: Iterable<string>, nowMs: number): Roster {
+  const next = new Map(roster);
+  for (const uuid of uuids) {
+    const entry = next.get(uuid);
+    if (entry !== undefined) next.set(uuid, { ...entry, heardAtMs: nowMs });
+  }
+  return next;
+}
+
 /** The roster that somebody else told, everyone heard of just now. */
 export function told(members: readonly Member[], nowMs: number): Roster {
   return new Map(members.slice(0, MEMBERS_MAX).map((member) => [member.uuid, { member, heardAtMs: nowMs }]));
@@ -63,9 +80,29 @@ export function membersOf(roster: Roster): readonly Member[] {
   return [...roster.values()].map(({ member }) => member).sort((a, b) => (orderOf(a) < orderOf(b) ? -1 : 1));
 }
 
-/** True if both name the same members at the same places in the same roles; epochs may differ. */
-export function isSameMembership(a: readonly Member[], b: readonly Member[]): boolean {
-  const textOf = (members: readonly Member[]) =>
-    JSON.stringify(members.map(({ uuid, az, address, roles }) => [uuid, az, address, roles]));
-  return textOf(a) === textOf(b);
+/** What two lists of members differ in: `membership` is who, where and what as, `progress` only how far they are. */
+export function rosterDifference(a: readonly Member[], b: readonly Member[]): "none" | "progress" | "membership" {
+  if (a.length !== b.length) return "membership";
+  let difference: "none" | "progress" = "none";
+  for (const [index, one] of a.entries()) {
+    const other = b[index] as Member;
+    if (standing(one) !== standing(other)) return "membership";
+    if (one.epoch !== other.epoch || one.lagMs !== other.lagMs) difference = "progress";
+  }
+  return difference;
+}
+
+function standing({ uuid, az, address, role, roles }: Member): string {
+  return JSON.stringify([uuid, az, address, role, roles]);
+}
+
+/** Who should lead when this leader steps down: the standby that is furthest, of those that can be told. */
+export function successorOf(
+  members: readonly Member[],
+  reachable: ReadonlySet<string>,
+  az: string,
+): string | undefined {
+  const standbys = members.filter(({ role, uuid }) => role === "standby" && reachable.has(uuid));
+  const [best] = standbys.sort((a, b) => b.epoch - a.epoch || Number(b.az === az) - Number(a.az === az));
+  return best?.uuid;
 }

@@ -1,3 +1,5 @@
+import type { Clock } from "../base/clock.ts";
+import { systemClock } from "../platform/system.ts";
 import { LIST_LIMIT_MAX } from "./call-checks.ts";
 import type {
   CallOptions,
@@ -36,28 +38,47 @@ export interface MeterSnapshot extends Readonly<Record<RequestKind, RequestCount
   readonly estimatedUsd: number;
 }
 
+/** One call of the store that has ended: what an observer is told. */
+export interface ObservedRequest {
+  /** From the call to its answer, a body included. */
+  readonly durationMs: number;
+  /** True if it failed or was aborted. That there is no such object, or that one exists, is an answer. */
+  readonly failed: boolean;
+  /** Bytes of objects received. */
+  readonly bytesIn: number;
+  /** Bytes of objects sent, also if it failed. */
+  readonly bytesOut: number;
+}
+
 /** Settings of a {@link MeteredStore}. */
 export interface MeteredStoreOptions {
   /** *Default* {@link S3_STANDARD_PRICES}. */
   readonly prices?: RequestPrices | undefined;
   /** How many requests a `put` takes; *default* 1. With an `S3Store`, give its `requestsOfPut`. */
   readonly requestsOfPut?: ((body: PutBody) => number) | undefined;
+  /** Told of every call when it has ended, after it was counted. What it throws is dropped: a call's outcome is the store's. */
+  readonly onRequest?: ((kind: RequestKind, request: ObservedRequest) => void) | undefined;
+  /** Measures the calls for `onRequest`; *default* the machine's clock. */
+  readonly clock?: Clock | undefined;
 }
 
 /** S3 standard storage in us-east-1. Traffic and storage are not in it. */
 export const S3_STANDARD_PRICES: RequestPrices = { get: 0.4, head: 0.4, put: 5, list: 5, delete: 0 };
 
-const KINDS: readonly RequestKind[] = ["get", "head", "put", "list", "delete"];
+/** Every kind that is counted. */
+export const REQUEST_KINDS: readonly RequestKind[] = ["get", "head", "put", "list", "delete"];
 
 type MutableCounts = { -readonly [name in keyof RequestCounts]: number };
 
-/** Counts requests, errors and bytes on their way to another store. Put it inside a `RetryingStore` to count repetitions. */
+/** Counts requests, errors and bytes on their way to another store, and tells an observer how long each call took. Put it inside a `RetryingStore` to count repetitions. */
 export class MeteredStore implements ObjectStore {
   readonly locality: "local" | "remote";
   readonly url: string;
   readonly #store: ObjectStore;
   readonly #prices: RequestPrices;
   readonly #requestsOfPut: (body: PutBody) => number;
+  readonly #onRequest: ((kind: RequestKind, request: ObservedRequest) => void) | undefined;
+  readonly #clock: Clock;
   readonly #counts: Record<RequestKind, MutableCounts> = {
     get: zeroCounts(),
     head: zeroCounts(),
@@ -72,13 +93,15 @@ export class MeteredStore implements ObjectStore {
     this.url = store.url;
     this.#prices = { ...(options.prices ?? S3_STANDARD_PRICES) };
     this.#requestsOfPut = options.requestsOfPut ?? (() => 1);
+    this.#onRequest = options.onRequest;
+    this.#clock = options.clock ?? systemClock;
   }
 
   /** The counts of this moment. */
   snapshot(): MeterSnapshot {
     const total = zeroCounts();
     let estimatedUsd = 0;
-    for (const kind of KINDS) {
+    for (const kind of REQUEST_KINDS) {
       const counts = this.#counts[kind];
       total.requests += counts.requests;
       total.errors += counts.errors;
@@ -90,41 +113,62 @@ export class MeteredStore implements ObjectStore {
   }
 
   async get(key: string, options: GetOptions = {}): Promise<StoredObject | undefined> {
-    const object = await this.#count("get", 1, () => this.#store.get(key, options));
-    this.#counts.get.bytesIn += object?.bytes.length ?? 0;
-    return object;
+    const bytesIn = (object: StoredObject | undefined) => object?.bytes.length ?? 0;
+    return await this.#count("get", 1, 0, () => this.#store.get(key, options), bytesIn);
   }
 
   async head(key: string, options: CallOptions = {}): Promise<ObjectStat | undefined> {
-    return await this.#count("head", 1, () => this.#store.head(key, options));
+    return await this.#count("head", 1, 0, () => this.#store.head(key, options));
   }
 
   async put(key: string, body: PutBody, options: PutOptions = {}): Promise<PutOutcome> {
-    this.#counts.put.bytesOut += body.byteLength;
-    return await this.#count("put", this.#requestsOfPut(body), () => this.#store.put(key, body, options));
+    const requests = this.#requestsOfPut(body);
+    return await this.#count("put", requests, body.byteLength, () => this.#store.put(key, body, options));
   }
 
   async list(prefix: string, options: ListOptions = {}): Promise<ListPage> {
-    return await this.#count("list", 1, () => this.#store.list(prefix, options));
+    return await this.#count("list", 1, 0, () => this.#store.list(prefix, options));
   }
 
   async delete(key: string, options: CallOptions = {}): Promise<void> {
-    await this.#count("delete", 1, () => this.#store.delete(key, options));
+    await this.#count("delete", 1, 0, () => this.#store.delete(key, options));
   }
 
   async deleteMany(keys: readonly string[], options: CallOptions = {}): Promise<void> {
     const requests = Math.ceil(keys.length / LIST_LIMIT_MAX);
-    await this.#count("delete", requests, () => this.#store.deleteMany(keys, options));
+    await this.#count("delete", requests, 0, () => this.#store.deleteMany(keys, options));
   }
 
-  async #count<T>(kind: RequestKind, requests: number, call: () => Promise<T>): Promise<T> {
+  async #count<T>(
+    kind: RequestKind,
+    requests: number,
+    bytesOut: number,
+    call: () => Promise<T>,
+    bytesOf: (answer: T) => number = () => 0,
+  ): Promise<T> {
     const counts = this.#counts[kind];
     counts.requests += requests;
+    counts.bytesOut += bytesOut;
+    const beganMs = this.#clock.monotonicMs();
     try {
-      return await call();
+      const answer = await call();
+      const bytesIn = bytesOf(answer);
+      counts.bytesIn += bytesIn;
+      this.#observe(kind, beganMs, { failed: false, bytesIn, bytesOut });
+      return answer;
     } catch (error) {
       counts.errors++;
+      this.#observe(kind, beganMs, { failed: true, bytesIn: 0, bytesOut });
       throw error;
+    }
+  }
+
+  #observe(kind: RequestKind, beganMs: number, request: Omit<ObservedRequest, "durationMs">): void {
+    if (this.#onRequest === undefined) return;
+    try {
+      this.#onRequest(kind, { durationMs: this.#clock.monotonicMs() - beganMs, ...request });
+    } catch {
+      // A PUT that took effect must not look like one that failed.
     }
   }
 }

@@ -30,7 +30,8 @@ function freshNonce(): string {
   return `nonce-of-the-test-${nonces}`;
 }
 
-const REQUEST = { method: "POST", path: "/.lbc/gossip?a=1&b=2", body: "the body" };
+const SELF = "5a3c6d2e-0000-4000-8000-000000000001";
+const REQUEST = { method: "POST", path: "/.lbc/gossip?a=1&b=2", to: SELF, body: "the body" };
 
 function sign(change: Partial<RequestToSign> = {}): Headers {
   const request = { ...REQUEST, secret: SECRET, nowMs: NOW_MS, nonce: freshNonce(), ...change };
@@ -39,7 +40,7 @@ function sign(change: Partial<RequestToSign> = {}): Headers {
 
 function verifierWith(options: { windowMs?: number; noncesMax?: number } = {}): [RequestVerifier, FakeClock] {
   const clock = new FakeClock();
-  return [new RequestVerifier({ secret: SECRET, clock, ...options }), clock];
+  return [new RequestVerifier({ secret: SECRET, to: SELF, clock, ...options }), clock];
 }
 
 describe("P9: RequestVerifier", () => {
@@ -57,7 +58,7 @@ describe("P9: RequestVerifier", () => {
   it("signs the same bytes for ever", () => {
     const headers = signRequest({ ...REQUEST, secret: SECRET, nowMs: NOW_MS, nonce: "0123456789abcdef" });
     // Computed apart from the code under test, with Python's hmac and hashlib.
-    expect(headers[SIGNATURE_HEADER]).toBe("v1=eedf82414596759e8a341a9788b03960a1998aa8e3b3e3d752063b9707d0e6f1");
+    expect(headers[SIGNATURE_HEADER]).toBe("v1=4f9cc55b4fdfda4ac7332b14e15b8e27e1bec6d663fc7911941fc2dc7da4492f");
   });
 
   const changed: [string, object][] = [
@@ -74,6 +75,12 @@ describe("P9: RequestVerifier", () => {
       expect(verifier.verify({ ...REQUEST, ...change, headers: sign() })).toBe("tampered");
     });
   }
+
+  it("refuses what was signed for another node, or for an earlier run of this one", () => {
+    const [verifier] = verifierWith();
+    const headers = sign({ to: "5a3c6d2e-0000-4000-8000-000000000002" });
+    expect(verifier.verify({ ...REQUEST, headers })).toBe("tampered");
+  });
 
   it("refuses a changed time, a changed nonce and another secret", () => {
     const [verifier] = verifierWith();

@@ -16,6 +16,7 @@ import {
   putMarker,
   putSnapshot,
   QUIET,
+  UNREACHABLE,
   walEpochs,
 } from "../support/cluster.ts";
 import { settle, until } from "../support/wait.ts";
@@ -163,7 +164,7 @@ describe("a join", () => {
 describe("a running follower", () => {
   it("keeps its state when the next epoch is damaged, says so in its status, and goes on when it is repaired", async () => {
     const store = await newStore();
-    const { node } = await lead(store, quiet);
+    const { node } = await lead(store, { ...quiet, join: UNREACHABLE });
     await createTable(node);
     const { epoch } = await insert(node, "good");
     const follower = await join("follower", store, quiet);

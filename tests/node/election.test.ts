@@ -21,6 +21,9 @@ import { settle, until } from "../support/wait.ts";
 
 const quiet = { settings: QUIET };
 
+/** Relies on the stream of a leader that is quiet for no longer than two heartbeats of its own. */
+const impatient = { ...quiet, settings: { ...quiet.settings, heartbeatIntervalMs: 50 } };
+
 describe("an election", () => {
   it("by rule 1: after a step-down a standby leads, and who stepped down lets it", async () => {
     const store = await newStore();
@@ -90,7 +93,7 @@ describe("an election", () => {
     const store = await newStore();
     const first = await lead(store, quiet);
     await createTable(first.node);
-    const [a, b] = [await join("leader", store, quiet), await join("leader", store, quiet)];
+    const [a, b] = [await join("leader", store, impatient), await join("leader", store, impatient)];
     first.faults.onCall = () => ({ kind: "fail_before" });
     for (const { faults } of [a, b]) faults.onCall = (call) => (isWalPut(call) ? { kind: "fail_before" } : undefined);
     for (const { clock } of [a, b]) clock.pass(LONG_MS);
@@ -123,7 +126,7 @@ describe("an election", () => {
     const store = await newStore();
     const leader = await lead(store, quiet);
     await createTable(leader.node);
-    const standby = await join("leader", store, quiet);
+    const standby = await join("leader", store, impatient);
     let lists = 0;
     standby.faults.onCall = ({ operation }) => {
       if (operation === "list") lists++;

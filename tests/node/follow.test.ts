@@ -17,6 +17,7 @@ import {
   putSnapshot,
   QUIET,
   trimBelow,
+  UNREACHABLE,
 } from "../support/cluster.ts";
 import { forgeEpochAfter } from "../support/forge.ts";
 import { settle, until, within } from "../support/wait.ts";
@@ -26,7 +27,7 @@ const quiet = { settings: QUIET };
 describe("a follower", () => {
   it("goes on after every kind of failed request", async () => {
     const store = await newStore();
-    const { node } = await lead(store, quiet);
+    const { node } = await lead(store, { ...quiet, join: UNREACHABLE });
     await createTable(node);
     const follower = await join("follower", store, quiet);
     const faults = [
@@ -197,7 +198,7 @@ describe("sync", () => {
     abort.abort(reason);
     await expect(aborted).rejects.toBe(reason);
     await expect(follower.sync({ atLeast: 1 }, { signal: abort.signal })).rejects.toBe(reason);
-    expect(await codeOf(follower.sync({ atLeast: Number.NaN }))).toBe("invalid/bad_epoch");
+    expect(await codeOf(follower.sync({ atLeast: Number.NaN }))).toBe("invalid/bad_sync_level");
     expect(await codeOf(follower.waitForLeadership())).toBe("invalid/not_a_candidate");
     const ended = failureOf(follower.sync({ atLeast: 1000 }));
     await follower.shutdown();

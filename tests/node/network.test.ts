@@ -1,5 +1,6 @@
 /** A node's part of the network (DESIGN §6). */
 import { createServer } from "node:net";
+import { setTimeout as sleep } from "node:timers/promises";
 import { Hono } from "hono";
 import { describe, expect, it, onTestFinished } from "vitest";
 import { LittleBigCluster, type Member, type NodeEnv } from "../../src/mod.ts";
@@ -92,7 +93,15 @@ describe("a node serves", () => {
         method: "POST",
         body,
         headers: {
-          ...signRequest({ method: "POST", path: signedPath, body, secret, nowMs: Date.now() - ageMs, nonce }),
+          ...signRequest({
+            method: "POST",
+            path: signedPath,
+            to: leader.node.uuid,
+            body,
+            secret,
+            nowMs: Date.now() - ageMs,
+            nonce,
+          }),
         },
       });
     const before = leader.node.epoch.current;
@@ -217,36 +226,99 @@ describe("the leader client", () => {
   });
 });
 
-describe("gossip", () => {
+describe("members", () => {
   const uuids = (members: readonly Member[]) => members.map(({ uuid }) => uuid).sort();
+  const agree = (expected: readonly Subject[]) =>
+    expected.every(({ node }) => {
+      const want = expected.map((subject) => subject.node.uuid).sort();
+      return JSON.stringify(uuids(node.members.current)) === JSON.stringify(want);
+    });
 
-  it("tells everyone who joins, who leaves, and who was killed", async () => {
+  it("tells everyone who joins and who leaves, by the stream: nothing else would for minutes", async () => {
     const store = await newStore();
-    const settings = { ...FAST, sessionTimeoutMs: 800 };
+    const settings = { ...QUIET, gossipIntervalMs: 60_000 };
     const leader = await lead(store, { settings, join: { az: "AZ1" } });
     const a = await join("follower", store, { settings, join: { az: "AZ2", roles: { worker: null } } });
     const b = await join("leader", store, { settings });
-    const everyone = [leader, a, b];
-    const agree = (expected: readonly Subject[]) =>
-      expected.every(({ node }) => {
-        const want = expected.map((subject) => subject.node.uuid).sort();
-        return JSON.stringify(uuids(node.members.current)) === JSON.stringify(want);
-      });
-    await until("everyone knows everyone", () => agree(everyone));
+    await until("everyone knows everyone", () => agree([leader, a, b]));
     expect(b.node.members.current.find(({ uuid }) => uuid === a.node.uuid)).toMatchObject({
       az: "AZ2",
       address: a.node.address,
+      role: "follower",
       roles: ["worker"],
       runtime: expect.stringMatching(/^(node|deno|bun) /),
       version: expect.any(String),
+      epoch: expect.any(Number),
+      lagMs: expect.any(Number),
     });
+    expect(a.node.members.current.map(({ role }) => role).sort()).toEqual(["follower", "leader", "standby"]);
     await a.node.shutdown();
     await until("who left is gone", () => agree([leader, b]));
+  });
 
-    // Killed: it cannot report any more, and says no goodbye.
-    const c = await join("follower", store, { settings, join: { advertise: "127.0.0.1:1" } });
-    await until("the third", () => agree([leader, b, c]));
-    (c.node.leaderClient as unknown as { send: unknown }).send = () => Promise.reject(new Error("dead"));
-    await until("who is silent is gone", () => agree([leader, b]));
+  it("tells how far each is, once an interval, and wakes nobody for it", async () => {
+    const store = await newStore();
+    const leader = await lead(store, { settings: FAST });
+    const follower = await join("follower", store, { settings: FAST });
+    await until("both", () => agree([leader, follower]));
+    const woken: number[] = [];
+    void (async () => {
+      for await (const members of leader.node.members) woken.push(members.length);
+    })();
+    const epoch = leader.node.epoch.current + 10;
+    for (const { node } of [leader, follower]) {
+      await until("their epochs", () => node.members.current.every((member) => member.epoch >= epoch));
+    }
+    expect(woken).toEqual([2]);
+  });
+
+  /** Speaks to the leader as a member would, from an address where nobody listens. */
+  async function stranger(leader: Subject): Promise<{
+    readonly isKnown: (to: Subject) => boolean;
+    readonly post: (path: string, request: object, signal?: AbortSignal) => Promise<Response>;
+    readonly member: Member;
+  }> {
+    const uuid = "a-stranger";
+    const [own] = leader.node.members.current as [Member];
+    const member: Member = { ...own, uuid, address: "127.0.0.1:1", role: "follower" };
+    const secret = leader.node.db.get<{ value: string }>("SELECT value FROM _lbc WHERE key = 'secret'")?.value ?? "";
+    let count = 0;
+    const post = (path: string, request: object, signal?: AbortSignal) => {
+      const body = JSON.stringify(request);
+      const signed = { method: "POST", path, to: leader.node.uuid, body, secret, nowMs: Date.now() };
+      const headers = { ...signRequest({ ...signed, nonce: `nonce-of-a-stranger-${count++}` }) };
+      return fetch(`http://${leader.node.address}${path}`, { method: "POST", body, headers, signal: signal ?? null });
+    };
+    return { isKnown: ({ node }) => node.members.current.some((one) => one.uuid === uuid), post, member };
+  }
+
+  it("forgets who is silent for a session time-out; an open stream is a sign of life", async () => {
+    const store = await newStore();
+    const leader = await lead(store, { settings: { ...FAST, sessionTimeoutMs: 800 } });
+    const follower = await join("follower", store, { settings: FAST });
+    const { isKnown, post, member } = await stranger(leader);
+    const answer = await post("/.lbc/gossip", { member, isLeaving: false, wantsRoster: true });
+    expect(await answer.json()).toMatchObject({ members: expect.arrayContaining([member]) });
+    await until("the stranger", () => isKnown(follower));
+    await until("the end of the silent one", () => !isKnown(follower));
+    const stream = await post("/.lbc/epochs", { member, epoch: 0 });
+    expect(stream.status).toBe(200);
+    await until("the stranger again", () => isKnown(follower));
+    await sleep(1600);
+    expect(isKnown(follower)).toBe(true);
+    await stream.body?.cancel();
+  });
+
+  it("forgets at once whose stream breaks and whose address refuses", async () => {
+    const store = await newStore();
+    const leader = await lead(store, { settings: QUIET });
+    const follower = await join("follower", store, { settings: QUIET });
+    const { isKnown, post, member } = await stranger(leader);
+    const gone = new AbortController();
+    expect((await post("/.lbc/epochs", { member, epoch: 0 }, gone.signal)).status).toBe(200);
+    await until("the stranger", () => isKnown(follower));
+    gone.abort();
+    await until("the end of who was killed", () => !isKnown(follower));
+    expect(follower.node.members.current.length).toBe(2);
   });
 });

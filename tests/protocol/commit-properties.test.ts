@@ -6,6 +6,7 @@ import {
   type CommitState,
   stepCommit,
 } from "../../src/protocol/commit.ts";
+import { NEVER } from "../../src/protocol/moment.ts";
 import { seededRandom } from "../support/seeded-random.ts";
 
 const SETTINGS: CommitSettings = {
@@ -68,7 +69,7 @@ class Checker {
           (event.type === "auditAnswered" && (event.found === "none" || event.found === "successor"));
         expect(isProof, "acknowledged on proof only").toBe(true);
         if (event.type !== "auditAnswered") {
-          expect(nowMs - before.lastPutBeganMs).toBeLessThanOrEqual(SETTINGS.sessionTimeoutMs);
+          expect(nowMs - before.provenAt.ms).toBeLessThanOrEqual(SETTINGS.sessionTimeoutMs);
         }
         this.#acknowledged = action.epoch;
       } else if (action.type === "seal") {
@@ -128,7 +129,7 @@ test("whatever happens in whatever order, the invariants of the commit protocol 
     const random = seededRandom(seed).fraction;
     let nowMs = 1_000;
     let wallMs = 50_000;
-    let state = beginCommit(10, SETTINGS, { nowMs, wallMs, fraction: 0 });
+    let state = beginCommit(10, NEVER, SETTINGS, { nowMs, wallMs, fraction: 0 });
     const checker = new Checker(10);
     let isSealing = false;
     for (let count = 0; count < 60; count++) {
@@ -155,7 +156,7 @@ test("whatever happens in whatever order, the invariants of the commit protocol 
 
 test("events out of place after the end wake nothing up", () => {
   const moment = { nowMs: 0, wallMs: 0, fraction: 0 };
-  let state = beginCommit(1, SETTINGS, moment);
+  let state = beginCommit(1, NEVER, SETTINGS, moment);
   for (const event of [
     { type: "tick" },
     { type: "putAnswered", outcome: "exists" },

@@ -8,6 +8,7 @@ import {
   type CommitState,
   stepCommit,
 } from "../../src/protocol/commit.ts";
+import { type Instant, NEVER } from "../../src/protocol/moment.ts";
 
 const SETTINGS: CommitSettings = {
   heartbeatIntervalMs: 5_000,
@@ -37,9 +38,9 @@ class Scenario {
   readonly settings: CommitSettings;
   wallOffsetMs = 0;
 
-  constructor(settings: Partial<CommitSettings> = {}) {
+  constructor(settings: Partial<CommitSettings> = {}, provenAt: Instant = NEVER) {
     this.settings = { ...SETTINGS, ...settings };
-    this.state = beginCommit(6, this.settings, { nowMs: 0, wallMs: 0, fraction: 0 });
+    this.state = beginCommit(6, provenAt, this.settings, { nowMs: 0, wallMs: 0, fraction: 0 });
   }
 
   step(nowMs: number, text: string): string {

@@ -1,19 +1,22 @@
 import { describe, expect, test } from "vitest";
+import { stepFollow } from "../../src/protocol/follow.ts";
 import {
   beginFollow,
   type FollowAction,
   type FollowEvent,
   type FollowSettings,
   type FollowState,
-  stepFollow,
-} from "../../src/protocol/follow.ts";
+  lagMs,
+} from "../../src/protocol/follow-state.ts";
 import { seededRandom } from "../support/seeded-random.ts";
 
 const SETTINGS: FollowSettings = {
   candidate: true,
   pollIntervalMs: 1_000,
   eagerPollIntervalMs: 50,
+  heartbeatIntervalMs: 5_000,
   sessionTimeoutMs: 20_000,
+  fastFailover: true,
   retryBaseMs: 100,
   retryMaxMs: 1_000,
 };
@@ -34,6 +37,12 @@ function eventOf(text: string): FollowEvent {
       return { type: "refused", reason: type };
     case "bootstrapped":
       return { type: "bootstrapped", epoch: Number(a), hasLeader: true };
+    case "pushed":
+      return { type: "offered", from: b || "leader", epoch: Number(a), isHere: true };
+    case "told":
+      return { type: "offered", from: b || "leader", epoch: Number(a), isHere: false };
+    case "changed":
+      return { type: "leaderChanged", leader: a };
     case "wanted":
       return { type: "wanted", epoch: Number(a), untilMs: Number(b) };
     case "fenced":
@@ -43,6 +52,7 @@ function eventOf(text: string): FollowEvent {
         epoch: Number(a),
         hasLeader: type === "fenced",
         steppedDown: type !== "fenced",
+        wasLeading: b !== "lost",
       };
     default:
       return { type: type as "tick" };
@@ -51,6 +61,7 @@ function eventOf(text: string): FollowEvent {
 
 function actionText(action: FollowAction): string {
   if (action.type === "fetch") return `fetch ${action.epoch}`;
+  if (action.type === "claim") return `claim ${action.reason}`;
   if (action.type === "ask") return `ask after ${action.afterEpoch}`;
   return action.type;
 }
@@ -175,9 +186,10 @@ describe("election", () => {
       5: applied 8 vacant → fetch 9
       10: missing → wake 60
       59: tick → wake 60
-      60: tick → claim
-      61: tick → -
-      70: fenced 9 → fetch 10`);
+      60: tick → ask after 8
+      65: asked none → claim vacant
+      66: tick → -
+      70: fenced 9 lost → fetch 10`);
   });
 
   test("rule 1: whoever sees another's claim first does not claim", () => {
@@ -196,7 +208,7 @@ describe("election", () => {
       15005: tick → fetch 8
       15010: missing → wake 30010
       30010: tick → ask after 7
-      30020: asked none → claim`);
+      30020: asked none → claim silent`);
     new Scenario({ pollIntervalMs: 20_000 }).play(`
       0: tick → fetch 8
       0: missing → wake 20000
@@ -207,7 +219,7 @@ describe("election", () => {
   test("rule 3: the newest epoch was old at join: asks at once, then claims; 2 s are allowed for the store's clock", () => {
     new Scenario({ newestAgeMs: 22_001 }).play(`
       0: tick → ask after 7
-      10: asked none → claim`);
+      10: asked none → claim stale`);
     new Scenario({ newestAgeMs: 22_000 }).play("0: tick → fetch 8");
   });
 
@@ -243,7 +255,267 @@ describe("election", () => {
       3040: missing → wake 4040
       4040: tick → fetch 10
       4050: missing → wake 4100
-      4100: tick → claim`);
+      4100: tick → ask after 9
+      4110: asked none → claim vacant`);
+  });
+});
+
+describe("the leader's stream", () => {
+  const streaming = (settings: Partial<FollowSettings> = {}): Scenario =>
+    new Scenario(settings).play(`
+      0: tick → fetch 8
+      5: missing → wake 1005
+      6: told 7 → wake 10006`);
+
+  test("spares the polls for as long as it says something every two heartbeats", () => {
+    streaming().play(`
+      5000: pushed 8 → fetch 8
+      5000: applied 8 → wake 15000
+      9000: told 8 → wake 19000
+      19000: tick → fetch 9
+      19001: missing → wake 20001
+      20001: tick → fetch 9
+      20002: missing → wake 21002
+      20500: told 8 → wake 30500`);
+  });
+
+  test("brings epochs in order, once each, whatever the order and number of their coming", () => {
+    streaming().play(`
+      100: pushed 10 → fetch 8
+      101: pushed 9 → -
+      102: pushed 8 → -
+      103: applied 8 → fetch 9
+      104: applied 9 → fetch 10
+      105: pushed 9 → -
+      106: applied 10 → wake 10105
+      107: pushed 10 → wake 10107`);
+  });
+
+  test("that ends is made up for by the store at once", () => {
+    streaming().play(`
+      5000: streamClosed → fetch 8
+      5010: applied 8 → fetch 9
+      5020: missing → wake 6020
+      6020: tick → fetch 9
+      6030: missing → wake 7030
+      6500: told 8 → wake 16500`);
+  });
+
+  test("that lacks an epoch sends to the store for it, no more often than failures allow", () => {
+    streaming().play(`
+      100: told 9 → fetch 8
+      110: applied 8 → fetch 9
+      120: fetchFailed → wake 170
+      130: told 10 → wake 170
+      140: pushed 9 → fetch 9
+      141: applied 9 → fetch 10`);
+  });
+
+  test("is enough for who waits: the store is asked once a poll interval", () => {
+    streaming().play(`
+      100: wanted 9 5000 → wake 1100
+      1100: tick → fetch 8
+      1110: missing → wake 2110
+      1200: pushed 8 → fetch 8
+      1201: applied 8 → wake 2201
+      1300: pushed 9 → fetch 9
+      1301: applied 9 → wake 11300`);
+  });
+
+  test("says how far behind the node may be; without it the last look at the store does", () => {
+    const scenario = streaming();
+    const lagAt = (nowMs: number) => lagMs(scenario.state, scenario.settings, nowMs);
+    expect([lagAt(6), lagAt(10_005), lagAt(10_006)]).toEqual([0, 0, 10_000]);
+    scenario.step(100, "told 9");
+    expect(lagAt(150)).toBe(144);
+    scenario.step(160, "applied 8");
+    scenario.step(170, "applied 9");
+    expect(lagAt(180)).toBe(0);
+    scenario.step(200, "streamClosed");
+    scenario.step(210, "missing");
+    expect(lagAt(700)).toBe(490);
+  });
+
+  test("of another node counts for the leader that it turns out to be, and for no other", () => {
+    streaming().play(`
+      100: told 8 other → fetch 8
+      110: changed other → -
+      111: applied 8 → wake 10100`);
+    streaming().play(`
+      100: told 8 other → fetch 8
+      110: changed third → -
+      111: applied 8 → fetch 9`);
+  });
+});
+
+describe("rule 4: the leader's address refuses", () => {
+  const cut = (settings: Partial<FollowSettings> = {}): Scenario =>
+    new Scenario(settings).play(`
+      0: tick → fetch 8
+      5: missing → wake 1005
+      6: told 7 → wake 10006
+      5000: streamClosed → fetch 8`);
+
+  test("twice, 100 ms apart, and nothing came meanwhile: asks, then claims", () => {
+    cut().play(`
+      5001: leaderRefused → -
+      5003: missing → ask after 7
+      5005: asked none → wake 6005
+      5110: leaderRefused → claim refused`);
+  });
+
+  test("too soon the second time, and nothing happens", () => {
+    cut().play(`
+      5001: leaderRefused → -
+      5003: missing → ask after 7
+      5005: asked none → wake 6005
+      5100: leaderRefused → wake 6005
+      5101: leaderRefused → claim refused`);
+  });
+
+  test("the last epoch of who was killed is applied first, and is no sign of life", () => {
+    cut().play(`
+      5001: leaderRefused → -
+      5003: applied 8 → ask after 8
+      5005: asked none → wake 6005
+      5110: leaderRefused → claim refused`);
+  });
+
+  test("an epoch that comes long after a refusal is one", () => {
+    cut().play(`
+      5001: leaderRefused → -
+      5003: missing → ask after 7
+      5005: asked none → wake 6005
+      5105: tick → wake 6005
+      6005: tick → fetch 8
+      6010: applied 8 → fetch 9
+      6015: missing → wake 7015
+      6020: leaderRefused → ask after 8
+      6025: asked none → wake 7025
+      6030: leaderRefused → wake 7025`);
+  });
+
+  test("nothing is claimed while the store does not answer", () => {
+    cut().play(`
+      5001: leaderRefused → -
+      5003: fetchFailed → wake 5053
+      5053: tick → ask after 7
+      5060: asked failed → wake 5160
+      5110: leaderRefused → wake 5160
+      5160: tick → ask after 7
+      5170: asked none → claim refused`);
+  });
+
+  test("a stream that is back ends it", () => {
+    cut().play(`
+      5001: leaderRefused → -
+      5003: missing → ask after 7
+      5005: asked none → wake 6005
+      5050: told 7 → wake 15050
+      5110: streamClosed → fetch 8
+      5112: missing → wake 6112
+      5115: leaderRefused → ask after 7`);
+  });
+
+  test("is not for followers, nor where it is switched off", () => {
+    for (const settings of [{ candidate: false }, { fastFailover: false }]) {
+      cut(settings).play(`
+        5001: leaderRefused → -
+        5003: missing → wake 6003
+        5110: leaderRefused → wake 6003`);
+    }
+  });
+
+  test("a session time-out lies between two uses that changed who leads; a lost claim changed nothing", () => {
+    const used = () =>
+      cut().play(`
+        5001: leaderRefused → -
+        5003: missing → ask after 7
+        5005: asked none → wake 6005
+        5110: leaderRefused → claim refused`);
+    used().play(`
+      5120: steppedDown 9 → fetch 10
+      5125: applied 10 → fetch 11
+      5130: missing → wake 6130
+      5200: leaderRefused → wake 6130
+      5400: leaderRefused → wake 6130`);
+    used().play(`
+      5120: fenced 8 lost → fetch 9
+      5125: missing → wake 6125
+      5200: leaderRefused → ask after 8
+      5210: asked none → wake 6210
+      5310: leaderRefused → claim refused`);
+  });
+
+  test("who was fenced does not use it within a session time-out", () => {
+    new Scenario({ pollIntervalMs: 9000 }).play(`
+      0: fenced 9 → fetch 10
+      5: missing → wake 9005
+      1000: leaderRefused → wake 9005
+      2000: leaderRefused → wake 9005
+      9005: tick → fetch 10
+      9010: applied 10 → fetch 11
+      9015: missing → wake 18015
+      18015: tick → fetch 11
+      18020: applied 11 → fetch 12
+      18025: missing → wake 27025
+      20001: leaderRefused → ask after 11
+      20010: asked none → wake 29010
+      20110: leaderRefused → claim refused`);
+  });
+});
+
+describe("a hand-over", () => {
+  const named = (settings: Partial<FollowSettings> = {}): Scenario =>
+    new Scenario(settings).play(`
+      0: tick → fetch 8
+      5: missing → wake 1005
+      6: told 7 → wake 10006
+      100: handover → ask after 7`);
+
+  test("to this node: it asks while the last epoch is being written, and claims when it comes", () => {
+    named().play(`
+      110: asked none → wake 10006
+      120: pushed 8 → fetch 8
+      120: applied 8 vacant → claim vacant`);
+  });
+
+  test("the last epoch may come before the answer", () => {
+    named().play(`
+      110: pushed 8 → -
+      115: asked next → fetch 8
+      116: applied 8 vacant → claim vacant`);
+  });
+
+  test("that does not happen changes nothing, nor does one that comes much later", () => {
+    named().play(`
+      110: asked none → wake 10006
+      120: pushed 8 → fetch 8
+      121: applied 8 → wake 10120`);
+  });
+
+  test("to another node: this one looks in the store, and waits a little", () => {
+    const scenario = new Scenario();
+    scenario.fraction = 0.5;
+    scenario.play(`
+      0: tick → fetch 8
+      5: missing → wake 1005
+      6: told 7 → wake 10006
+      120: pushed 8 → fetch 8
+      121: applied 8 vacant → fetch 9
+      130: missing → wake 180
+      150: told 9 other → fetch 9
+      151: changed other → -
+      151: applied 9 → wake 10150`);
+  });
+
+  test("to a follower is none", () => {
+    new Scenario({ candidate: false }).play(`
+      0: tick → fetch 8
+      5: missing → wake 1005
+      100: handover → fetch 8
+      110: applied 8 vacant → fetch 9
+      120: missing → wake 1120`);
   });
 });
 

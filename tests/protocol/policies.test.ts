@@ -3,14 +3,16 @@ import { describe, expect, test } from "vitest";
 import { budgetReadyAtMs, fullBudget, spendBudget } from "../../src/protocol/budget.ts";
 import { backoffMs } from "../../src/protocol/moment.ts";
 import {
+  alive,
   expired,
   heard,
-  isSameMembership,
   left,
   MEMBERS_MAX,
   type Member,
   membersOf,
   type Roster,
+  rosterDifference,
+  successorOf,
   told,
 } from "../../src/protocol/roster.ts";
 import { isSnapshotDue } from "../../src/protocol/snapshots.ts";
@@ -105,10 +107,12 @@ describe("the roster", () => {
     uuid,
     az: "A",
     address: `${uuid}:1`,
+    role: "follower",
     roles: [],
     runtime: "node 20",
     version: "0.1.0",
     epoch: 1,
+    lagMs: 0,
     startedAt: "2026-01-01T00:00:00Z",
     ...more,
   });
@@ -147,11 +151,36 @@ describe("the roster", () => {
     expect(heard(roster, member("m0", { epoch: 2 }), 1).get("m0")?.member.epoch).toBe(2);
   });
 
-  test("a new epoch is no change of membership; a place, a role, a member is", () => {
+  test("a new epoch is progress; a place, a role, a member is a change of membership", () => {
     const before = [member("a"), member("b")];
-    expect(isSameMembership(before, [member("a", { epoch: 99 }), member("b")])).toBe(true);
-    expect(isSameMembership(before, [member("a", { address: "x:1" }), member("b")])).toBe(false);
-    expect(isSameMembership(before, [member("a", { roles: ["w"] }), member("b")])).toBe(false);
-    expect(isSameMembership(before, [member("a")])).toBe(false);
+    const differs = (change: Partial<Member>) => rosterDifference(before, [member("a", change), member("b")]);
+    expect(differs({})).toBe("none");
+    expect(differs({ epoch: 99 })).toBe("progress");
+    expect(differs({ lagMs: 5 })).toBe("progress");
+    expect(differs({ address: "x:1" })).toBe("membership");
+    expect(differs({ roles: ["w"] })).toBe("membership");
+    expect(differs({ role: "leader", epoch: 99 })).toBe("membership");
+    expect(rosterDifference(before, [member("a")])).toBe("membership");
+    expect(rosterDifference([member("a")], before)).toBe("membership");
+  });
+
+  test("who has an open stream is heard of, who is not a member does not become one by it", () => {
+    const roster = alive(heard(heard(new Map(), member("a"), 0), member("b"), 0), ["a", "stranger"], 100);
+    expect(uuids(expired(roster, 150, 100))).toEqual(["a"]);
+  });
+
+  test("next leads the standby that is furthest and can be told, of the same zone if there is a choice", () => {
+    const members = [
+      member("leader", { role: "leader", epoch: 9 }),
+      member("follower", { epoch: 9 }),
+      member("behind", { role: "standby", epoch: 7 }),
+      member("far", { role: "standby", epoch: 8, az: "B" }),
+      member("near", { role: "standby", epoch: 8 }),
+    ];
+    const all = new Set(members.map(({ uuid }) => uuid));
+    expect(successorOf(members, all, "A")).toBe("near");
+    expect(successorOf(members, all, "B")).toBe("far");
+    expect(successorOf(members, new Set(["behind", "follower"]), "A")).toBe("behind");
+    expect(successorOf(members, new Set(["follower"]), "A")).toBeUndefined();
   });
 });

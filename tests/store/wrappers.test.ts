@@ -1,11 +1,11 @@
 import { describe, expect, it } from "vitest";
 import { ClusterError, type ErrorKind } from "../../src/errors.ts";
 import { MemoryStore } from "../../src/store/memory-store.ts";
-import { MeteredStore } from "../../src/store/metered-store.ts";
+import { MeteredStore, type ObservedRequest, type RequestKind } from "../../src/store/metered-store.ts";
 import { PrefixStore } from "../../src/store/prefix-store.ts";
 import { RetryingStore } from "../../src/store/retrying-store.ts";
 import type { ObjectStore } from "../../src/store/store.ts";
-import { FaultyStore, type StoreCall } from "../../src/testing/faulty-store.ts";
+import { FaultyStore, type StoreCall, type StoreFault } from "../../src/testing/faulty-store.ts";
 import { partSource } from "../../src/testing/store-checks/check.ts";
 import { codeOf } from "./failure.ts";
 import { ManualClock } from "./manual-clock.ts";
@@ -186,6 +186,64 @@ describe("MeteredStore", () => {
       delete: counts(3, 0, 0, 0),
       total: counts(17, 2, 6, 113),
       estimatedUsd: (4 * 1 + 10 + 8 * 100 + 1_000 + 3 * 10_000) / 1_000_000,
+    });
+  });
+
+  describe("with an observer", () => {
+    function observed(fault: (call: StoreCall) => StoreFault | undefined = () => undefined) {
+      const clock = new ManualClock();
+      const seen: [RequestKind, ObservedRequest][] = [];
+      const onRequest = (kind: RequestKind, request: ObservedRequest) => void seen.push([kind, request]);
+      const onCall = (call: StoreCall) => {
+        clock.advance(7);
+        return fault(call);
+      };
+      const below = new FaultyStore(new MemoryStore({ clock }), { clock, onCall });
+      return { seen, store: new MeteredStore(below, { clock, onRequest }) };
+    }
+    const answered = (bytesIn: number, bytesOut: number) => ({ durationMs: 7, failed: false, bytesIn, bytesOut });
+
+    it("it is told of every call, how long it took and what it moved", async () => {
+      const { seen, store } = observed();
+      await store.put("a", BODY);
+      await store.put("a", BODY, { ifAbsent: true });
+      await store.get("a", { range: { offset: 1, length: 2 } });
+      await store.get("missing");
+      await store.head("a");
+      await store.list("");
+      await store.delete("a");
+      await store.deleteMany(["a", "b"]);
+      expect(seen).toEqual([
+        ["put", answered(0, 4)],
+        ["put", answered(0, 4)],
+        ["get", answered(2, 0)],
+        ["get", answered(0, 0)],
+        ["head", answered(0, 0)],
+        ["list", answered(0, 0)],
+        ["delete", answered(0, 0)],
+        ["delete", answered(0, 0)],
+      ]);
+    });
+
+    it("it is told of failures, which reach the caller as they are", async () => {
+      const { seen, store } = observed(() => ({ kind: "fail_before" }));
+      expect(await codeOf(store.put("a", BODY))).toBe("unavailable/store_timeout");
+      expect(await codeOf(store.get("a"))).toBe("unavailable/store_timeout");
+      expect(seen).toEqual([
+        ["put", { durationMs: 7, failed: true, bytesIn: 0, bytesOut: 4 }],
+        ["get", { durationMs: 7, failed: true, bytesIn: 0, bytesOut: 0 }],
+      ]);
+    });
+
+    it("one that throws changes no outcome", async () => {
+      const onRequest = () => {
+        throw new Error("the observer is broken");
+      };
+      const store = new MeteredStore(new MemoryStore(), { onRequest });
+      expect(await store.put("a", BODY, { ifAbsent: true })).toBe("created");
+      expect(await store.put("a", BODY, { ifAbsent: true })).toBe("exists");
+      expect((await store.get("a"))?.bytes).toEqual(BODY);
+      expect(store.snapshot().total).toMatchObject({ requests: 3, errors: 0, bytesIn: 4, bytesOut: 8 });
     });
   });
 

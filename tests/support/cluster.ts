@@ -28,6 +28,8 @@ export const FAST: Partial<ClusterOptions> = {
 
 /** Nothing happens but what the test does: no heartbeat, and time-outs only by a clock that the test sets forward. */
 export const QUIET: Partial<ClusterOptions> = { ...FAST, heartbeatIntervalMs: 250_000, sessionTimeoutMs: 500_000 };
+/** Join option of a leader whose stream nobody can open: its followers read the store. */
+export const UNREACHABLE: JoinOptions = { advertise: "127.0.0.1:1" };
 /** Longer than the session time-out of {@link QUIET}. */
 export const LONG_MS = 600_000;
 

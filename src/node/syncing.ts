@@ -1,0 +1,123 @@
+/** Making a node's database as fresh as somebody asks for (docs/architecture.md §7). */
+import { ClusterError } from "../errors.ts";
+import { walKey } from "../format/keys.ts";
+import type { DurableEpoch } from "./batch.ts";
+import { EpochWaiters } from "./epoch-waiters.ts";
+import { listObjects } from "./listing.ts";
+import type { NodeParts } from "./parts.ts";
+
+/** How fresh `sync` makes the node. */
+export type SyncLevel =
+  /** This epoch or a later one: read your writes, with the epoch that an ack gave. */
+  | { readonly atLeast: number }
+  /** Everything that was durable so many milliseconds before `sync` was called. */
+  | { readonly maxStalenessMs: number }
+  /** Everything that was durable anywhere when `sync` was called. */
+  | "linearizable";
+
+export interface SyncingNode {
+  epoch(): number;
+  /** As the leader: how long ago, at the most, somebody else could have gone on; `undefined` for who does not lead. */
+  leadingProvenAgeMs(): number | undefined;
+  /** When the database was last found to hold all that there is, by the monotonic clock. */
+  provenAtMs(): number;
+  /** How long ago an epoch was applied. */
+  silentMs(): number;
+  /** An epoch of the leader's that begins after the call. */
+  barrier(signal: AbortSignal, timeoutMs: number): Promise<DurableEpoch>;
+  /** Somebody waits for this epoch. */
+  want(epoch: number, untilMs: number): void;
+}
+
+interface Proof {
+  readonly beganMs: number;
+  readonly done: Promise<void>;
+}
+
+/** Names the call in errors, after checking what it asks for. */
+export function describeLevel(level: SyncLevel): string {
+  if (level === "linearizable") return "sync(linearizable)";
+  if ("maxStalenessMs" in level && level.maxStalenessMs >= 0) return `sync(maxStalenessMs ${level.maxStalenessMs})`;
+  if ("atLeast" in level && Number.isSafeInteger(level.atLeast)) return `sync(atLeast ${level.atLeast})`;
+  throw new ClusterError(
+    "invalid",
+    "bad_sync_level",
+    `cannot sync to ${JSON.stringify(level)}: give { atLeast: epoch }, { maxStalenessMs: milliseconds } or "linearizable"`,
+  );
+}
+
+export class Syncing {
+  readonly #parts: NodeParts;
+  readonly #node: SyncingNode;
+  readonly #waiters = new EpochWaiters();
+  #proof: Proof | undefined;
+
+  constructor(parts: NodeParts, node: SyncingNode) {
+    this.#parts = parts;
+    this.#node = node;
+  }
+
+  /** Resolves when the node is as fresh as that. */
+  async sync(level: SyncLevel, signal: AbortSignal, timeoutMs: number): Promise<void> {
+    if (level === "linearizable")
+      await this.#reach((await this.#node.barrier(signal, timeoutMs)).epoch, signal, timeoutMs);
+    else if ("atLeast" in level) await this.#reach(level.atLeast, signal, timeoutMs);
+    else await this.#freshen(level.maxStalenessMs, signal, timeoutMs);
+  }
+
+  /** The node is at this epoch now. */
+  reached(epoch: number): void {
+    this.#waiters.reached(epoch);
+  }
+
+  /** Rejects everyone who waits. */
+  close(reason: unknown): void {
+    this.#waiters.close(reason);
+  }
+
+  async #reach(epoch: number, signal: AbortSignal, timeoutMs: number): Promise<void> {
+    if (this.#node.epoch() >= epoch) return;
+    this.#node.want(epoch, this.#nowMs() + timeoutMs);
+    await this.#waiters.wait(epoch, signal);
+  }
+
+  async #freshen(maxStalenessMs: number, signal: AbortSignal, timeoutMs: number): Promise<void> {
+    const notBeforeMs = this.#nowMs() - maxStalenessMs;
+    const leadingAgeMs = this.#node.leadingProvenAgeMs();
+    if (leadingAgeMs !== undefined) {
+      if (leadingAgeMs > maxStalenessMs) await this.#node.barrier(signal, timeoutMs);
+      return;
+    }
+    if (this.#node.provenAtMs() >= notBeforeMs) return;
+    // One question serves everyone to whom it is recent enough.
+    if (this.#proof === undefined || this.#proof.beganMs < notBeforeMs) this.#proof = this.#prove(signal, timeoutMs);
+    const proof = this.#proof;
+    try {
+      await proof.done;
+    } catch (error) {
+      if (this.#proof === proof) this.#proof = undefined;
+      // It may have been somebody else's signal that ended it.
+      if (signal.aborted) throw error;
+      await this.#freshen(maxStalenessMs, signal, timeoutMs);
+    }
+  }
+
+  #prove(signal: AbortSignal, timeoutMs: number): Proof {
+    return { beganMs: this.#nowMs(), done: this.#readAll(signal, timeoutMs) };
+  }
+
+  /** Reaches the newest epoch that the store has at this moment. */
+  async #readAll(signal: AbortSignal, timeoutMs: number): Promise<void> {
+    const { store, settings } = this.#parts;
+    const epoch = this.#node.epoch();
+    const mayBeTrimmed = this.#node.silentMs() > settings.sessionTimeoutMs;
+    if (!mayBeTrimmed && (await store.head(walKey(epoch + 1), { signal })) === undefined) return;
+    const later = await listObjects(store, walKey(epoch), signal);
+    const newest = later.reduce((max, one) => (one.kind === "wal" ? Math.max(max, one.epoch) : max), epoch);
+    await this.#reach(newest, signal, timeoutMs);
+  }
+
+  #nowMs(): number {
+    return this.#parts.settings.clock.monotonicMs();
+  }
+}
