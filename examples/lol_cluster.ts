@@ -131,7 +131,12 @@ async function runNode(options: Options, command: "leader" | "follower"): Promis
 
 async function showMembers(node: ClusterNode): Promise<void> {
   let text = "Initial members:";
+  let shown = "";
   for await (const members of node.members) {
+    // What a member does may change too; the table does not show it.
+    const places = members.map(({ uuid, address }) => `${uuid} ${address}`).join("\n");
+    if (places === shown) continue;
+    shown = places;
     sayMembers(text, members, node.uuid);
     text = "Members changed:";
   }

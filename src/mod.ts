@@ -11,7 +11,7 @@ export { LittleBigCluster } from "./cluster.ts";
 export type { ClusterOptions, OpenEndpoint, RequestBudget, SnapshotOptions } from "./config.ts";
 export { ClusterError, type ErrorKind, isClusterError } from "./errors.ts";
 export type { Leader } from "./format/system-rows.ts";
-export { type NodeApps, type NodeEnv, statusOf, type UserApp } from "./node/apps.ts";
+export { type NodeApps, type NodeEnv, notLeading, statusOf, type UserApp } from "./node/apps.ts";
 export type { Ack, DurableEpoch } from "./node/batch.ts";
 export type { JoinProgress } from "./node/bootstrap.ts";
 export { clusterAuth } from "./node/cluster-auth.ts";
@@ -35,6 +35,7 @@ export {
   MeteredStore,
   type MeteredStoreOptions,
   type MeterSnapshot,
+  type ObservedRequest,
   type RequestCounts,
   type RequestKind,
   type RequestPrices,

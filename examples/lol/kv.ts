@@ -1,6 +1,14 @@
 /** A key-value store with an HTTP interface, on a table of the replicated database. */
 import { type Context, Hono } from "hono";
-import { ClusterError, type DurableEpoch, type NodeEnv, type Reads, type Transaction } from "../../src/mod.ts";
+import {
+  ClusterError,
+  type DurableEpoch,
+  isClusterError,
+  type NodeEnv,
+  notLeading,
+  type Reads,
+  type Transaction,
+} from "../../src/mod.ts";
 
 const CREATE_TABLE = "CREATE TABLE IF NOT EXISTS kv (key TEXT PRIMARY KEY, value TEXT)";
 const UPSERT = "INSERT INTO kv(key, value) VALUES (?, ?) ON CONFLICT(key) DO UPDATE SET value = excluded.value";
@@ -73,12 +81,18 @@ async function write(
     );
     return new Response(response.body, { status: response.status, headers: { "content-type": "application/json" } });
   }
-  const ack = node.transaction((tx) => {
-    tx.run(CREATE_TABLE);
-    return change(tx);
-  });
-  const { epoch }: DurableEpoch = await ack.durable;
-  return c.json({ epoch, ...ack.value });
+  try {
+    const ack = node.transaction((tx) => {
+      tx.run(CREATE_TABLE);
+      return change(tx);
+    });
+    const { epoch }: DurableEpoch = await ack.durable;
+    return c.json({ epoch, ...ack.value });
+  } catch (error) {
+    // Nothing was written: who passed the request on can do so again, to whoever leads now.
+    if (isClusterError(error) && (error.kind === "not_leader" || error.kind === "fenced")) return notLeading(c);
+    throw error;
+  }
 }
 
 function hasTable(reads: Reads): boolean {

@@ -71,8 +71,6 @@ export function composeApps(
   whole.notFound((c) => c.json({ error: `no route for ${c.req.method} ${c.req.path}` }, 404));
   whole.onError((error, c) => {
     if (!isClusterError(error)) throw error;
-    // Whoever passed the request on may try the node that leads now.
-    if (error.kind === "not_leader") c.header(NOT_LEADER_HEADER, "1");
     return c.json(error.toJSON(), statusOf(error.kind));
   });
   return whole;
@@ -83,18 +81,21 @@ function guarded(leaderApp: UserApp): Hono<NodeEnv> {
   const guard = new Hono<NodeEnv>();
   for (const { method, path } of leaderApp.routes) {
     guard.on(method === "ALL" ? ALL_METHODS : [method], path, async (c, next) => {
-      const { node } = c.var;
-      if (node.role.current === "leader") return next();
-      return notLeading(c, node);
+      if (c.var.node.role.current === "leader") return next();
+      return notLeading(c);
     });
   }
   guard.route("/", leaderApp);
   return guard;
 }
 
-/** The answer of a node that does not lead. */
-export function notLeading(c: Context, node: ClusterNode): Response {
-  return c.json({ error: "this node does not lead", leader: node.leader.current ?? null }, 503, {
+/**
+ * The answer of a handler that did nothing because the node does not lead, or does no more: 503, with who leads. A
+ * `leaderClient` that gets it asks again, whatever the method, where the leader is by then; so never answer with it what
+ * may have had an effect.
+ */
+export function notLeading(c: Context<NodeEnv>): Response {
+  return c.json({ error: "this node does not lead", leader: c.var.node.leader.current ?? null }, 503, {
     "Retry-After": RETRY_AFTER_SECONDS,
     [NOT_LEADER_HEADER]: "1",
   });

@@ -56,14 +56,14 @@ export function internalRoutes(host: InternalHost): Hono<NodeEnv> {
   routes.post(GOSSIP_PATH, async (c) => {
     const report = await bodyOf(c, reportShape);
     if (report === undefined) return c.json({ error: "not a report of a member" }, 400);
-    if (node.role.current !== "leader") return notLeading(c, node);
+    if (node.role.current !== "leader") return notLeading(c);
     host.report(report);
     return c.json({ members: report.wantsRoster ? node.members.current : null });
   });
   routes.post(EPOCHS_PATH, async (c) => {
     const request = await bodyOf(c, subscribeShape);
     if (request === undefined) return c.json({ error: "not a request for epochs" }, 400);
-    if (node.role.current !== "leader") return notLeading(c, node);
+    if (node.role.current !== "leader") return notLeading(c);
     c.header("Content-Type", "application/octet-stream");
     return c.body(host.subscribe(request, c.req.header(NONCE_HEADER) ?? ""));
   });
@@ -74,7 +74,7 @@ export function internalRoutes(host: InternalHost): Hono<NodeEnv> {
     return c.json({});
   });
   routes.post(BARRIER_PATH, async (c) => {
-    if (node.role.current !== "leader") return notLeading(c, node);
+    if (node.role.current !== "leader") return notLeading(c);
     return c.json(await node.barrier());
   });
   return routes;

@@ -6,9 +6,8 @@ import { equalBytes } from "../base/bytes.ts";
 import { type Deferred, defer } from "../base/deferred.ts";
 import { ClusterError, errorMessage } from "../errors.ts";
 import { walKey } from "../format/keys.ts";
-import { encodeChain, encodeLeader, type Leader, type SystemRows } from "../format/system-rows.ts";
+import type { Leader, SystemRows } from "../format/system-rows.ts";
 import type { Wal } from "../format/wal.ts";
-import { sleep } from "../platform/sleep.ts";
 import { sha256Hex } from "../platform/system.ts";
 import {
   acceptsTransactions,
@@ -19,9 +18,9 @@ import {
   type CommitState,
   stepCommit,
 } from "../protocol/commit.ts";
-import { backoffMs, type Instant } from "../protocol/moment.ts";
+import type { Instant } from "../protocol/moment.ts";
 import type { Replica } from "../sqlite/replica.ts";
-import { BatchLostError, type SystemRowChanges, type Transaction, type Writer } from "../sqlite/writer.ts";
+import { BatchLostError, type Transaction, type Writer } from "../sqlite/writer.ts";
 import {
   type Ack,
   type Batch,
@@ -34,10 +33,9 @@ import {
 } from "./batch.ts";
 import { listLaterEpochs } from "./listing.ts";
 import { Machine, momentOf } from "./machine.ts";
+import { changedRows, nextRows } from "./next-rows.ts";
+import { deleteOrphan } from "./orphan.ts";
 import type { NodeParts } from "./parts.ts";
-
-/** How often the deletion of an epoch that history does not know is tried. */
-const ORPHAN_ATTEMPTS_MAX = 10;
 
 /** How a leadership ended. */
 export interface LeadershipEnd {
@@ -134,7 +132,7 @@ export class Leadership {
 
   /** See `ClusterNode.transaction`. */
   transaction<T>(fn: (tx: Transaction) => T): Ack<T> {
-    this.#checkAccepts();
+    this.#admit();
     const batch = this.#batch;
     const writer = this.#openWriter();
     this.#isInTransaction = true;
@@ -142,6 +140,7 @@ export class Leadership {
     try {
       value = writer.transact(fn);
     } catch (error) {
+      this.#parts.metrics.transactionsLost("rolled_back", 1);
       throw this.#transactionFailed(error);
     } finally {
       this.#isInTransaction = false;
@@ -182,6 +181,15 @@ export class Leadership {
     this.#parts.settings.clock.soon(() => {
       if (!this.#isOver && batch === this.#batch) this.#machine.dispatch({ type: "submitted" });
     });
+  }
+
+  #admit(): void {
+    try {
+      this.#checkAccepts();
+    } catch (error) {
+      this.#parts.metrics.transactionsLost("refused", 1);
+      throw error;
+    }
   }
 
   #checkAccepts(): void {
@@ -234,8 +242,17 @@ export class Leadership {
   #dropBatch(reason: ClusterError): void {
     const dropped = this.#batch;
     this.#batch = newBatch();
-    dropped.durable.reject(reason);
+    this.#reject(dropped, reason);
     if (this.#sealed === undefined) this.#closeWriter();
+  }
+
+  /** Ends a batch that did not become durable. */
+  #reject(batch: Batch, reason: ClusterError): void {
+    this.#parts.metrics.transactionsLost(
+      reason.kind === "outcome_unknown" ? "outcome_unknown" : "not_written",
+      batch.transactions,
+    );
+    batch.durable.reject(reason);
   }
 
   #execute(action: CommitAction): boolean {
@@ -262,10 +279,11 @@ export class Leadership {
 
   #seal(epoch: number, leader: "claim" | "keep" | "remove"): boolean {
     const batch = this.#batch;
-    const rows = this.#nextRows(epoch, leader);
+    const { clock } = this.#parts.settings;
+    const rows = nextRows(this.#replica, epoch, { action: leader, self: this.#self }, clock.wallMs());
     try {
-      const wal = this.#openWriter().seal(encodeRows(rows, leader !== "keep"));
-      const sealedAtMs = this.#parts.settings.clock.monotonicMs();
+      const wal = this.#openWriter().seal(changedRows(rows, leader !== "keep"));
+      const sealedAtMs = clock.monotonicMs();
       this.#sealed = { epoch, wal, batch, rows, sealedAtMs, hash: undefined };
       this.#batch = newBatch();
       return true;
@@ -286,18 +304,6 @@ export class Leadership {
       this.#machine.dispatch({ type: "sealFailed" });
       return false;
     }
-  }
-
-  /** The system table as the epoch will have it. */
-  #nextRows(epoch: number, leader: "claim" | "keep" | "remove"): SystemRows {
-    const { state, rows } = this.#replica;
-    const { walHash, image } = state;
-    return {
-      ...rows,
-      lastUpdate: new Date(this.#parts.settings.clock.wallMs()).toISOString(),
-      chain: walHash === undefined ? undefined : { epoch: epoch - 1, wal: walHash, state: image.stateChecksum },
-      leader: leader === "claim" ? this.#self : leader === "keep" ? rows.leader : undefined,
-    };
   }
 
   #put(epoch: number): void {
@@ -373,7 +379,7 @@ export class Leadership {
 
   #endFrom(action: Extract<CommitAction, { type: "end" }>): void {
     const epoch = this.#replica.epoch + 1;
-    if (action.deleteOurs) void this.#deleteOrphan(epoch);
+    if (action.deleteOurs) void deleteOrphan(this.#parts, epoch);
     const fenced = (what: string) =>
       new ClusterError("fenced", "fenced", `another node leads since epoch ${epoch}: ${what}`, {
         epoch,
@@ -398,28 +404,11 @@ export class Leadership {
     this.#isOver = true;
     this.#machine.stop();
     this.#abort.abort(new ClusterError("closed", "leadership_over", "the leadership is over"));
-    this.#sealed?.batch.durable.reject(sealedReason);
+    if (this.#sealed !== undefined) this.#reject(this.#sealed.batch, sealedReason);
     this.#sealed = undefined;
-    this.#batch.durable.reject(openReason());
+    this.#reject(this.#batch, openReason());
     this.#closeWriter();
     this.#end.resolve({ reason, wasLeading: this.#wasLeading, isLeftBehind });
-  }
-
-  /** An epoch of ours that history does not know; nobody reads it, but who starts from it would be misled. */
-  async #deleteOrphan(epoch: number): Promise<void> {
-    const { store, log, settings } = this.#parts;
-    const { clock, random, retryBaseMs, retryMaxMs } = settings;
-    for (let attempt = 1; ; attempt++) {
-      try {
-        await store.delete(walKey(epoch));
-        log({ level: "warn", event: "orphan_deleted", epoch });
-        return;
-      } catch (error) {
-        log({ level: "error", event: "orphan_not_deleted", epoch, attempt, reason: errorMessage(error) });
-        if (attempt === ORPHAN_ATTEMPTS_MAX) return;
-        await sleep(clock, backoffMs(attempt, retryBaseMs, retryMaxMs, random.fraction()));
-      }
-    }
   }
 
   #warn(event: string, epoch: number, error: unknown): void {
@@ -449,19 +438,11 @@ export class Leadership {
       this.#isOver = true;
       this.#machine.stop();
       this.#abort.abort();
-      this.#sealed?.batch.durable.reject(unknownOutcome(`the node failed: ${errorMessage(error)}`));
-      this.#batch.durable.reject(nodeClosed());
+      if (this.#sealed !== undefined)
+        this.#reject(this.#sealed.batch, unknownOutcome(`the node failed: ${errorMessage(error)}`));
+      this.#reject(this.#batch, nodeClosed());
       this.#end.reject(error);
       return false;
     }
   }
-}
-
-/** The rows that differ from the epoch before. */
-function encodeRows({ lastUpdate, chain, leader }: SystemRows, isLeaderChanged: boolean): SystemRowChanges {
-  return {
-    last_update: lastUpdate ?? null,
-    chain: chain === undefined ? null : encodeChain(chain),
-    ...(isLeaderChanged ? { leader: leader === undefined ? null : encodeLeader(leader) } : {}),
-  };
 }

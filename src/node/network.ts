@@ -245,8 +245,8 @@ export class NodeNetwork {
       onFrame: (bytes) => metrics.frameReceived(bytes),
       onRoster: (members) => this.#membership.told(members),
       onHandover: events.onHandover,
-      onClosed: () => {
-        metrics.fellBackToStore();
+      onClosed: (isOurs) => {
+        if (!isOurs) metrics.fellBackToStore();
         events.onStreamClosed();
       },
       onRefused: (leader) => {

@@ -350,7 +350,8 @@ export class ClusterNode {
       parts.log({ level: "warn", event: "leadership_ended", epoch: replica.epoch, reason: end.reason });
     void this.#snapshotter.follow();
     if (this.#role.current === "leader") {
-      this.#role.set("standby");
+      // Who leaves does not stand by.
+      if (this.#shutdown === undefined) this.#role.set("standby");
       network.stoppedLeading();
     }
     this.#following.leadershipEnded(end);

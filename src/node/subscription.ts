@@ -37,7 +37,8 @@ export interface SubscriptionEvents {
   onRoster(members: readonly Member[]): void;
   /** The leader wants this node to lead next. */
   onHandover(): void;
-  onClosed(): void;
+  /** The stream ended; `isOurs`: because another leader is followed. */
+  onClosed(isOurs: boolean): void;
   /** The leader's address refused or reset the connection. */
   onRefused(leader: Leader): void;
   /** Nobody serves a stream there: for who was followed on a mere announcement. */
@@ -65,9 +66,15 @@ export class Subscription {
   follow(leader: Leader | undefined): void {
     if (leader?.uuid === this.#leader?.uuid && leader?.address === this.#leader?.address) return;
     this.#leader = leader;
+    if (this.#isOpen) this.#closed(true);
     this.#abort.abort();
     this.#abort = new AbortController();
     if (leader !== undefined) void this.#run(leader, this.#abort.signal);
+  }
+
+  #closed(isOurs: boolean): void {
+    this.#isOpen = false;
+    this.#events.onClosed(isOurs);
   }
 
   async #run(leader: Leader, signal: AbortSignal): Promise<void> {
@@ -95,6 +102,7 @@ export class Subscription {
       const parser = new FrameParser();
       for await (const chunk of piecesOf(response.body, signal)) {
         for (const frame of parser.push(chunk)) {
+          if (signal.aborted) return isOpen;
           this.#check(frame, mac);
           isOpen = true;
           this.#isOpen = true;
@@ -108,10 +116,7 @@ export class Subscription {
       if (!isOpen && isRefused(error)) this.#events.onRefused(leader);
       if (!isOpen) this.#events.onFailed(leader);
     } finally {
-      if (isOpen) {
-        this.#isOpen = false;
-        this.#events.onClosed();
-      }
+      if (isOpen && !signal.aborted) this.#closed(false);
     }
     return isOpen;
   }

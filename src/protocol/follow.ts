@@ -84,8 +84,10 @@ function react(state: FollowState, event: FollowEvent, settings: FollowSettings,
     }
     case "handover": {
       const contact = { ...state.contact, successorUntilMs: nowMs + settings.sessionTimeoutMs };
+      // Whoever is asked to lead need not let others first, though it stepped down itself a moment ago.
+      const next = { ...state, contact, mustAsk: settings.candidate, noClaimBeforeMs: Number.NEGATIVE_INFINITY };
       // The store is asked while the leader still writes its last epoch, so that the claim can follow at once.
-      return { state: pollNow({ ...state, contact, mustAsk: settings.candidate }, nowMs) };
+      return { state: pollNow(next, nowMs) };
     }
     case "fetchAnswered":
       if (state.activity !== "fetching") return { state };
