@@ -23,6 +23,8 @@ export interface FailedRequest {
   readonly reason: PeerFailure;
   /** False: the peer certainly did not process the request, so it is safe to repeat, anywhere. */
   readonly sent: boolean;
+  /** True if TLS was agreed: somebody serves there, and may not want us. */
+  readonly isSecured?: boolean;
   readonly cause?: unknown;
 }
 
@@ -43,7 +45,7 @@ const REASONS: Readonly<Record<PeerFailure, string>> = {
  * `outcome_unknown` `peer_lost` if it was; the latter is only `unavailable` for methods that are safe to repeat.
  */
 export function peerError(failed: FailedRequest): ClusterError {
-  const { peer, method, path, reason, sent, cause } = failed;
+  const { peer, method, path, reason, sent, isSecured = false, cause } = failed;
   const kind = sent && !SAFE_METHODS.includes(method) ? "outcome_unknown" : "unavailable";
   const why = cause === undefined ? "" : ` (${errorMessage(cause)})`;
   const what = sent ? "was sent to" : "did not reach";
@@ -53,7 +55,7 @@ export function peerError(failed: FailedRequest): ClusterError {
     kind,
     sent ? "peer_lost" : "peer_unreachable",
     `${method} ${target} ${what} ${peer} and has no answer: ${REASONS[reason]}${why}`,
-    { peer, method, path: target, reason, sent },
+    { peer, method, path: target, reason, sent, ...(isSecured ? { isSecured } : {}) },
     cause === undefined ? undefined : { cause },
   );
 }
@@ -68,6 +70,8 @@ const REFUSALS: readonly unknown[] = ["ECONNREFUSED", "ECONNRESET", "EPIPE"];
  */
 export function isRefused(error: unknown): boolean {
   if (!isClusterError(error) || error.details["reason"] !== ("connect" satisfies PeerFailure)) return false;
+  // Under TLS 1.3 a server that refuses our certificate does so after our side of the handshake, some without an error.
+  if (error.details["isSecured"] === true) return false;
   // All three runtimes close some of these without an error, Bun 1.4.5 even a reset.
   return error.cause === undefined || REFUSALS.includes((error.cause as { code?: unknown }).code);
 }

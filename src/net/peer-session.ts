@@ -35,6 +35,9 @@ export class PeerSession implements ExchangeConnection {
   readonly #exchanges: Set<Exchange> = new Set();
   #state: PeerSessionState = "connecting";
   #cause: unknown;
+  #isSecured = false;
+  /** What the peer allows, and we do. */
+  #inFlightMax = 0;
   /** Requests would be lost, whatever the session says. */
   #socketGone = false;
   #cancelTimer: Cancel = () => {};
@@ -53,6 +56,11 @@ export class PeerSession implements ExchangeConnection {
     return this.#state;
   }
 
+  /** TLS was agreed. */
+  get isSecured(): boolean {
+    return this.#isSecured;
+  }
+
   get cause(): unknown {
     return this.#cause;
   }
@@ -64,9 +72,7 @@ export class PeerSession implements ExchangeConnection {
 
   /** True if a request can be sent now. */
   get hasRoom(): boolean {
-    if (this.#state !== "open" || this.#socketGone) return false;
-    const announced = this.session.remoteSettings?.maxConcurrentStreams ?? Number.POSITIVE_INFINITY;
-    return this.#exchanges.size < Math.min(announced, this.#options.limits.requestsInFlightMax);
+    return this.#state === "open" && !this.#socketGone && this.#exchanges.size < this.#inFlightMax;
   }
 
   /** Sends a request. */
@@ -114,10 +120,17 @@ export class PeerSession implements ExchangeConnection {
       this.#cause ??= error;
     });
     session.on("close", () => this.#lose());
-    session.on("connect", (_session, socket) => this.#watchSocket(socket));
+    session.on("connect", (_session, socket) => {
+      this.#isSecured = this.#options.url.startsWith("https:");
+      this.#watchSocket(socket);
+    });
     session.on("goaway", (_code, lastStreamId) => this.#onGoaway(lastStreamId));
     // 'connect' is only TCP and TLS; the first SETTINGS frame proves that the peer speaks HTTP/2 and is alive.
-    session.once("remoteSettings", () => this.#onReady());
+    session.on("remoteSettings", ({ maxConcurrentStreams }) => {
+      const { requestsInFlightMax } = this.#options.limits;
+      this.#inFlightMax = Math.min(maxConcurrentStreams ?? Number.POSITIVE_INFINITY, requestsInFlightMax);
+      this.#onReady();
+    });
   }
 
   #onReady(): void {

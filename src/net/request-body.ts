@@ -11,9 +11,16 @@ export class BodyTooLarge extends Error {
 
 /** The length that the request announces, or `undefined` if it announces none. */
 export function announcedLength(headers: Headers): number | undefined {
-  if (headers.has("transfer-encoding")) return undefined;
-  const text = headers.get("content-length");
-  return text !== null && /^\d+$/.test(text) ? Number(text) : undefined;
+  return parseLength(headers.get("content-length"), headers.get("transfer-encoding"));
+}
+
+/** The same, of the two headers that tell. */
+export function parseLength(
+  contentLength: string | null | undefined,
+  transferEncoding: string | null | undefined,
+): number | undefined {
+  if (typeof transferEncoding === "string" || typeof contentLength !== "string") return undefined;
+  return /^\d+$/.test(contentLength) ? Number(contentLength) : undefined;
 }
 
 /** True if a request with this method may carry a body. */

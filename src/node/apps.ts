@@ -58,8 +58,13 @@ export function composeApps(
       return c.json({ error: `this is node ${node.uuid}, not ${to}` }, 421, { [MISDIRECTED_HEADER]: "1" });
     }
     await next();
-    // Not by `c.res.headers`: those of an answer that a handler got from `fetch` are immutable.
-    c.header(EPOCH_HEADER, String(node.epoch.current));
+    const epoch = String(node.epoch.current);
+    try {
+      c.res.headers.set(EPOCH_HEADER, epoch);
+    } catch {
+      // Those of an answer that a handler got from `fetch` are immutable: copies the answer, which costs more.
+      c.header(EPOCH_HEADER, epoch);
+    }
     return undefined;
   });
   whole.route("/", internal);

@@ -2,6 +2,7 @@
 import { z } from "zod";
 import { toHex } from "../base/bytes.ts";
 import { type ClusterSettings, parseWith } from "../config.ts";
+import { ClusterError } from "../errors.ts";
 import { advertisedAddress, parseAddress } from "../net/address.ts";
 import { type Listener, listen } from "../net/server.ts";
 import { Replica } from "../sqlite/replica.ts";
@@ -66,6 +67,10 @@ export async function join(settings: ClusterSettings, options: JoinOptions, cand
   const parts = nodeParts(settings, metrics);
   const gate = new RequestGate(settings);
   const address = parseAddress(addressText);
+  const { advertise } = options;
+  if (advertise !== undefined && parseAddress(advertise).port === 0) {
+    throw new ClusterError("invalid", "bad_address", `advertise ${advertise}: other nodes need a port to connect to`);
+  }
   const { requestBytesMax: bodyBytesMax, clock, random, log } = settings;
   const secure = tls === undefined ? {} : { tls: serverTls(tls) };
   const listener = await listen({ ...address, fetch: gate.fetch, limits: { bodyBytesMax }, clock, log, ...secure });
@@ -74,7 +79,7 @@ export async function join(settings: ClusterSettings, options: JoinOptions, cand
     const identity: NodeIdentity = {
       uuid: uuidFrom(random.bytes(16)),
       az,
-      address: options.advertise ?? advertisedAddress(listener.host, listener.port),
+      address: advertise ?? advertisedAddress(listener.host, listener.port),
       roles,
       startedAt: new Date(clock.wallMs()).toISOString(),
       candidate,

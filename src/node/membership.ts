@@ -56,6 +56,7 @@ export class Membership {
   #reporting: AbortController | undefined;
   readonly #probing = new Set<string>();
   #cancelNext: Cancel = () => {};
+  #isLeaving = false;
   #isClosed = false;
 
   constructor(parts: NodeParts, peers: MembershipPeers) {
@@ -130,10 +131,10 @@ export class Membership {
     if (!this.#isClosed) this.#set(heard(this.#roster, this.#peers.self(), this.#nowMs()));
   }
 
-  /** As the leader: tells that it leaves. */
+  /** As the leader: tells that it leaves, and from now on only of the others. */
   leave(): void {
-    if (this.#peers.isLeading())
-      this.#peers.publish(this.#members.filter(({ uuid }) => uuid !== this.#peers.self().uuid));
+    this.#isLeaving = true;
+    if (this.#peers.isLeading()) this.#publish();
   }
 
   /** Says goodbye and ends; never fails. */
@@ -215,12 +216,14 @@ export class Membership {
 
   /** Who is a member at once; how far each is, once an interval. */
   #publish(): void {
-    const difference = rosterDifference(this.#members, this.#published);
+    const self = this.#peers.self().uuid;
+    const members = this.#isLeaving ? this.#members.filter(({ uuid }) => uuid !== self) : this.#members;
+    const difference = rosterDifference(members, this.#published);
     const isDue = this.#nowMs() - this.#publishedAtMs >= this.#parts.settings.gossipIntervalMs;
     if (difference === "none" || (difference === "progress" && !isDue)) return;
-    this.#published = this.#members;
+    this.#published = members;
     this.#publishedAtMs = this.#nowMs();
-    this.#peers.publish(this.#members);
+    this.#peers.publish(members);
   }
 
   #nowMs(): number {

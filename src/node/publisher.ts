@@ -3,10 +3,14 @@
  * subscribed, with the newest ones kept for those who come a little late.
  */
 import { concatBytes, fromHex } from "../base/bytes.ts";
+import { ClusterError } from "../errors.ts";
 import { encodeFrameHeader, FRAME_BODY_BYTES_MAX, type FrameKind } from "../format/stream-frames.ts";
 import type { StreamMac } from "../net/stream-mac.ts";
+import { sha256Hex } from "../platform/system.ts";
 import type { Member } from "../protocol/roster.ts";
 
+/** Open streams; one more member reads from the store. */
+const SUBSCRIBERS_MAX = 1024;
 /** Newest epochs that are kept. */
 const RECENT_EPOCHS_MAX = 1024;
 const RECENT_BYTES_MAX: number = 16 * 1024 * 1024;
@@ -39,6 +43,7 @@ export class Publisher {
   #recentBytes = 0;
   #epoch = -1;
   #roster: Uint8Array = NO_BODY;
+  #rosterHash: Uint8Array = fromHex(sha256Hex(NO_BODY));
   #framesSent = 0;
   #bytesSent = 0;
 
@@ -52,9 +57,21 @@ export class Publisher {
     return { frames: this.#framesSent, bytes: this.#bytesSent };
   }
 
-  /** A stream of what is after `epoch`; another one of the same member ends. */
+  /**
+   * A stream of what is after `epoch`; another one of the same member ends.
+   *
+   * @throws ClusterError `overloaded` `too_many_streams`
+   */
   subscribe(options: SubscriberOptions): ReadableStream<Uint8Array> {
     this.drop(options.member);
+    if (this.#subscribers.size >= SUBSCRIBERS_MAX) {
+      throw new ClusterError(
+        "overloaded",
+        "too_many_streams",
+        `${SUBSCRIBERS_MAX} members have a stream of this node, which is the limit: read the epochs from the store`,
+        { limit: SUBSCRIBERS_MAX },
+      );
+    }
     const subscriber = new Subscriber(options.mac, () => {
       if (this.#subscribers.get(options.member) !== subscriber) return;
       this.#subscribers.delete(options.member);
@@ -66,7 +83,7 @@ export class Publisher {
     if (missed[0]?.epoch === options.epoch + 1) {
       for (const one of missed) this.#sendEpoch(subscriber, one);
     }
-    this.#send(subscriber, "roster", this.#epoch, this.#roster);
+    this.#send(subscriber, "roster", this.#epoch, this.#roster, this.#rosterHash);
     return subscriber.stream;
   }
 
@@ -80,7 +97,10 @@ export class Publisher {
   /** The members changed, or what they tell of themselves. */
   publishRoster(members: readonly Member[]): void {
     this.#roster = new TextEncoder().encode(JSON.stringify(members));
-    for (const subscriber of this.#subscribers.values()) this.#send(subscriber, "roster", this.#epoch, this.#roster);
+    this.#rosterHash = fromHex(sha256Hex(this.#roster));
+    for (const subscriber of this.#subscribers.values()) {
+      this.#send(subscriber, "roster", this.#epoch, this.#roster, this.#rosterHash);
+    }
   }
 
   /** Tells a member that it is to lead next. */

@@ -3,7 +3,7 @@
  * as long as there is somebody to ask. Its attempts to connect are also what
  * tells that the leader is gone (docs/architecture.md §5, rule 4).
  */
-import { ClusterError, errorMessage } from "../errors.ts";
+import { ClusterError, errorMessage, isClusterError } from "../errors.ts";
 import { type Frame, FrameParser } from "../format/stream-frames.ts";
 import type { Leader } from "../format/system-rows.ts";
 import { isRefused } from "../net/peer-error.ts";
@@ -95,10 +95,7 @@ export class Subscription {
     let isOpen = false;
     try {
       const { response, mac } = await this.#events.open(leader, signal);
-      if (!response.ok || response.body === null) {
-        await response.body?.cancel();
-        throw new ClusterError("unavailable", "no_stream", `${leader.address} answered ${response.status}`);
-      }
+      if (!response.ok || response.body === null) throw await noStream(leader, response);
       const parser = new FrameParser();
       for await (const chunk of piecesOf(response.body, signal)) {
         for (const frame of parser.push(chunk)) {
@@ -112,7 +109,8 @@ export class Subscription {
       }
     } catch (error) {
       if (signal.aborted) return isOpen;
-      this.#parts.log({ level: "debug", event: "stream_lost", leader: leader.uuid, reason: errorMessage(error) });
+      const level = isClusterError(error) && error.code === "stream_forbidden" ? "warn" : "debug";
+      this.#parts.log({ level, event: "stream_lost", leader: leader.uuid, reason: errorMessage(error) });
       if (!isOpen && isRefused(error)) this.#events.onRefused(leader);
       if (!isOpen) this.#events.onFailed(leader);
     } finally {
@@ -146,6 +144,15 @@ export class Subscription {
         return;
     }
   }
+}
+
+/** Why there is no stream, as far as the leader tells. */
+async function noStream({ address }: Leader, response: Response): Promise<ClusterError> {
+  const { status } = response;
+  const { code } = (await response.json().catch(() => ({}))) as { code?: unknown };
+  if (status !== 401) return new ClusterError("unavailable", "no_stream", `${address} answered ${status}`, { status });
+  const why = code === "stale" ? "its clock and ours are more than a minute apart" : `it does not know us (${code})`;
+  return new ClusterError("unavailable", "stream_forbidden", `${address} refuses its stream: ${why}`, { status, code });
 }
 
 async function* piecesOf(body: ReadableStream<Uint8Array>, signal: AbortSignal): AsyncGenerator<Uint8Array> {

@@ -1,6 +1,8 @@
 /** Making a node's database as fresh as somebody asks for (docs/architecture.md §7). */
-import { ClusterError } from "../errors.ts";
+import { ClusterError, errorMessage } from "../errors.ts";
 import { walKey } from "../format/keys.ts";
+import { sleep } from "../platform/sleep.ts";
+import { backoffMs } from "../protocol/moment.ts";
 import type { DurableEpoch } from "./batch.ts";
 import { EpochWaiters } from "./epoch-waiters.ts";
 import { listObjects } from "./listing.ts";
@@ -37,8 +39,13 @@ interface Proof {
 /** Names the call in errors, after checking what it asks for. */
 export function describeLevel(level: SyncLevel): string {
   if (level === "linearizable") return "sync(linearizable)";
-  if ("maxStalenessMs" in level && level.maxStalenessMs >= 0) return `sync(maxStalenessMs ${level.maxStalenessMs})`;
-  if ("atLeast" in level && Number.isSafeInteger(level.atLeast)) return `sync(atLeast ${level.atLeast})`;
+  // Not every caller has a compiler.
+  const { atLeast, maxStalenessMs } = (level ?? {}) as {
+    readonly atLeast?: unknown;
+    readonly maxStalenessMs?: unknown;
+  };
+  if (typeof maxStalenessMs === "number" && maxStalenessMs >= 0) return `sync(maxStalenessMs ${maxStalenessMs})`;
+  if (typeof atLeast === "number" && Number.isSafeInteger(atLeast)) return `sync(atLeast ${atLeast})`;
   throw new ClusterError(
     "invalid",
     "bad_sync_level",
@@ -51,6 +58,7 @@ export class Syncing {
   readonly #node: SyncingNode;
   readonly #waiters = new EpochWaiters();
   #proof: Proof | undefined;
+  #closed: { readonly reason: unknown } | undefined;
 
   constructor(parts: NodeParts, node: SyncingNode) {
     this.#parts = parts;
@@ -72,6 +80,7 @@ export class Syncing {
 
   /** Rejects everyone who waits. */
   close(reason: unknown): void {
+    this.#closed = { reason };
     this.#waiters.close(reason);
   }
 
@@ -88,17 +97,22 @@ export class Syncing {
       if (leadingAgeMs > maxStalenessMs) await this.#node.barrier(signal, timeoutMs);
       return;
     }
-    if (this.#node.provenAtMs() >= notBeforeMs) return;
-    // One question serves everyone to whom it is recent enough.
-    if (this.#proof === undefined || this.#proof.beganMs < notBeforeMs) this.#proof = this.#prove(signal, timeoutMs);
-    const proof = this.#proof;
-    try {
-      await proof.done;
-    } catch (error) {
-      if (this.#proof === proof) this.#proof = undefined;
-      // It may have been somebody else's signal that ended it.
-      if (signal.aborted) throw error;
-      await this.#freshen(maxStalenessMs, signal, timeoutMs);
+    const { clock, random, retryBaseMs, retryMaxMs } = this.#parts.settings;
+    for (let failures = 0; this.#node.provenAtMs() < notBeforeMs; ) {
+      // One question serves everyone to whom it is recent enough.
+      if (this.#proof === undefined || this.#proof.beganMs < notBeforeMs) this.#proof = this.#prove(signal, timeoutMs);
+      const proof = this.#proof;
+      try {
+        await proof.done;
+        return;
+      } catch (error) {
+        if (this.#proof === proof) this.#proof = undefined;
+        // Else the store failed, or it was somebody else's signal that ended it.
+        if (signal.aborted) throw error;
+        this.#parts.log({ level: "debug", event: "sync_failed", reason: errorMessage(error) });
+        await sleep(clock, backoffMs(++failures, retryBaseMs, retryMaxMs, random.fraction()), signal);
+        if (this.#closed !== undefined) throw this.#closed.reason;
+      }
     }
   }
 

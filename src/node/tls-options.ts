@@ -1,5 +1,7 @@
 /** TLS as a user configures it, for both ends of a node's connections. */
+import { createSecureContext } from "node:tls";
 import { z } from "zod";
+import { ClusterError, errorMessage } from "../errors.ts";
 import type { ClientTls, ServerTls } from "../net/tls.ts";
 
 /** Certificates in PEM text. */
@@ -34,8 +36,23 @@ export const tlsShape: z.ZodType<NodeTls> = z
     message: "mutual TLS needs the authority that signs the clients' certificates",
   });
 
-/** For the listener. */
+/**
+ * For the listener.
+ *
+ * @throws ClusterError `invalid` `bad_tls`: what looks like PEM and is none, or a key of another certificate
+ */
 export function serverTls({ key, cert, ca, mutual }: NodeTls): ServerTls {
+  try {
+    createSecureContext({ key, cert, ...(ca === undefined ? {} : { ca }) });
+  } catch (error) {
+    throw new ClusterError(
+      "invalid",
+      "bad_tls",
+      `the option tls cannot be used: ${errorMessage(error)}; key must be the private key of the first certificate in cert, without a passphrase`,
+      {},
+      { cause: error },
+    );
+  }
   return { key, cert, ...(mutual === true && ca !== undefined ? { clientCa: ca } : {}) };
 }
 

@@ -219,6 +219,20 @@ describe("P6: a lost peer", () => {
     await expect(peer.request({ method: "POST", path: "/echo" })).rejects.toMatchObject(UNREACHABLE);
   });
 
+  it("a short answer that does not arrive whole is lost as one that does not begin", async () => {
+    const server = createHttp2Server((_request, response) => {
+      response.writeHead(200, { "content-length": "10" });
+      response.write("12345", () => response.stream.session?.destroy(new Error("cut")));
+    });
+    server.on("session", (session) => session.on("error", () => {}));
+    server.listen(0, "127.0.0.1");
+    await once(server, "listening");
+    closers.push(() => server.close());
+    const peer = peerAt((server.address() as AddressInfo).port);
+    await expect(peer.request({ path: "/" })).rejects.toMatchObject(LOST_BUT_SAFE);
+    await expect(peer.request({ method: "POST", path: "/" })).rejects.toMatchObject(LOST);
+  });
+
   it("reconnects to a server that was started again on the same port", { timeout: 20_000 }, async () => {
     const first = await child();
     const events: PeerEvent["type"][] = [];

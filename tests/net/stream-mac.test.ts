@@ -28,7 +28,9 @@ describe("P9: the authenticator of a frame", () => {
 
   it("is the same if who sends has the body's hash already", () => {
     const hash = createHash("sha256").update(BODY).digest();
-    expect(new StreamMac(SECRET, NAME).next(HEADER, BODY, hash)).toEqual(new StreamMac(SECRET, NAME).next(HEADER, BODY));
+    expect(new StreamMac(SECRET, NAME).next(HEADER, BODY, hash)).toEqual(
+      new StreamMac(SECRET, NAME).next(HEADER, BODY),
+    );
   });
 
   const others: [string, string, StreamName][] = [
