@@ -26,11 +26,12 @@ export const FRAME_BODY_BYTES_MAX: number = 16 * 1024 * 1024;
  * | `epoch` | the WAL object | that epoch is durable |
  * | `told` | – | that epoch is durable, and too long to be sent |
  * | `roster` | JSON | the members |
- * | `handover` | – | the leader is about to step down, and the receiver is to lead next |
+ * | `offer` | – | the leader wants to step down: would the receiver lead next? |
+ * | `handover` | – | it accepted in time: the leader steps down, with an epoch that it begins after this |
  */
-export type FrameKind = "hello" | "epoch" | "told" | "roster" | "handover";
+export type FrameKind = "hello" | "epoch" | "told" | "roster" | "offer" | "handover";
 
-const KINDS: readonly FrameKind[] = ["hello", "epoch", "told", "roster", "handover"];
+const KINDS: readonly FrameKind[] = ["hello", "epoch", "told", "roster", "offer", "handover"];
 
 /** One frame as it was received; its authenticator is not checked yet. */
 export interface Frame {

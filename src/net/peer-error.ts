@@ -23,8 +23,10 @@ export interface FailedRequest {
   readonly reason: PeerFailure;
   /** False: the peer certainly did not process the request, so it is safe to repeat, anywhere. */
   readonly sent: boolean;
-  /** True if TLS was agreed: somebody serves there, and may not want us. */
-  readonly isSecured?: boolean;
+  /** True if the address took the connection, and TLS was agreed where it is asked for. */
+  readonly isConnected?: boolean;
+  /** How long the attempt to connect took. */
+  readonly elapsedMs?: number;
   readonly cause?: unknown;
 }
 
@@ -45,7 +47,7 @@ const REASONS: Readonly<Record<PeerFailure, string>> = {
  * `outcome_unknown` `peer_lost` if it was; the latter is only `unavailable` for methods that are safe to repeat.
  */
 export function peerError(failed: FailedRequest): ClusterError {
-  const { peer, method, path, reason, sent, isSecured = false, cause } = failed;
+  const { peer, method, path, reason, sent, isConnected = false, elapsedMs = 0, cause } = failed;
   const kind = sent && !SAFE_METHODS.includes(method) ? "outcome_unknown" : "unavailable";
   const why = cause === undefined ? "" : ` (${errorMessage(cause)})`;
   const what = sent ? "was sent to" : "did not reach";
@@ -55,23 +57,37 @@ export function peerError(failed: FailedRequest): ClusterError {
     kind,
     sent ? "peer_lost" : "peer_unreachable",
     `${method} ${target} ${what} ${peer} and has no answer: ${REASONS[reason]}${why}`,
-    { peer, method, path: target, reason, sent, ...(isSecured ? { isSecured } : {}) },
+    { peer, method, path: target, reason, sent, isConnected, elapsedMs },
     cause === undefined ? undefined : { cause },
   );
 }
 
+/**
+ * Who refuses does so within a round trip. Bun 1.4.5 calls a host that nobody answers for (EHOSTUNREACH) ECONNREFUSED
+ * too, but that takes about 3 s (docs/workarounds.md).
+ */
+const REFUSAL_MS_MAX = 1000;
 /** What the runtimes call a connection that the other side refuses or resets while it is made. */
 const REFUSALS: readonly unknown[] = ["ECONNREFUSED", "ECONNRESET", "EPIPE"];
 
 /**
- * True if no connection could be made because the address refused it, reset it, or closed it before it had spoken
- * HTTP/2: nobody serves there. False for everything that says nothing about who serves there, such as a time-out, an
- * unreachable network, an unknown name, a certificate that does not fit, and for requests that were lost later.
+ * `refused`: the address takes no connection, so nobody listens there. `reset`: it took one and reset or closed it
+ * before it had spoken HTTP/2, as a proxy does before a process that died; but so does a TLS server before who does not
+ * speak TLS, and under TLS 1.3 one that refuses a certificate, which is therefore not counted.
  */
-export function isRefused(error: unknown): boolean {
-  if (!isClusterError(error) || error.details["reason"] !== ("connect" satisfies PeerFailure)) return false;
-  // Under TLS 1.3 a server that refuses our certificate does so after our side of the handshake, some without an error.
-  if (error.details["isSecured"] === true) return false;
+export type Refusal = "refused" | "reset";
+
+/**
+ * Whether, and how, an address refused to be connected to. `undefined` for everything that says nothing about who
+ * serves there, such as a time-out, an unreachable network, an unknown name, a certificate that does not fit, and for
+ * requests that were lost later.
+ */
+export function refusalOf(error: unknown): Refusal | undefined {
+  if (!isClusterError(error) || error.details["reason"] !== ("connect" satisfies PeerFailure)) return undefined;
+  const { isConnected, elapsedMs, peer } = error.details;
+  if (Number(elapsedMs) > REFUSAL_MS_MAX) return undefined;
+  if (isConnected === true && String(peer).startsWith("https:")) return undefined;
   // All three runtimes close some of these without an error, Bun 1.4.5 even a reset.
-  return error.cause === undefined || REFUSALS.includes((error.cause as { code?: unknown }).code);
+  if (error.cause !== undefined && !REFUSALS.includes((error.cause as { code?: unknown }).code)) return undefined;
+  return isConnected === true ? "reset" : "refused";
 }

@@ -35,7 +35,8 @@ export class PeerSession implements ExchangeConnection {
   readonly #exchanges: Set<Exchange> = new Set();
   #state: PeerSessionState = "connecting";
   #cause: unknown;
-  #isSecured = false;
+  #isConnected = false;
+  readonly #beganMs: number;
   /** What the peer allows, and we do. */
   #inFlightMax = 0;
   /** Requests would be lost, whatever the session says. */
@@ -45,6 +46,7 @@ export class PeerSession implements ExchangeConnection {
 
   constructor(options: PeerSessionOptions) {
     this.#options = options;
+    this.#beganMs = options.clock.monotonicMs();
     this.session = guardSession(connect(options.url, connectOptions(options.tls)));
     this.#listen();
     this.#cancelTimer = options.clock.after(options.limits.connectTimeoutMs, () =>
@@ -56,9 +58,14 @@ export class PeerSession implements ExchangeConnection {
     return this.#state;
   }
 
-  /** TLS was agreed. */
-  get isSecured(): boolean {
-    return this.#isSecured;
+  /** Since the attempt to connect began. */
+  get elapsedMs(): number {
+    return this.#options.clock.monotonicMs() - this.#beganMs;
+  }
+
+  /** The address took the connection, and TLS was agreed where it is asked for. */
+  get isConnected(): boolean {
+    return this.#isConnected;
   }
 
   get cause(): unknown {
@@ -121,7 +128,7 @@ export class PeerSession implements ExchangeConnection {
     });
     session.on("close", () => this.#lose());
     session.on("connect", (_session, socket) => {
-      this.#isSecured = this.#options.url.startsWith("https:");
+      this.#isConnected = true;
       this.#watchSocket(socket);
     });
     session.on("goaway", (_code, lastStreamId) => this.#onGoaway(lastStreamId));

@@ -241,14 +241,14 @@ export class Peer {
   }
 
   #onLost(session: PeerSession): void {
-    const { cause, isSecured } = session;
+    const { cause, isConnected, elapsedMs } = session;
     if (session === this.#current) {
       const opened = this.#openedAtMs !== undefined;
       this.#current = undefined;
       this.#planAttempt();
       if (!opened) {
         this.#failWaiting((method, path) =>
-          peerError({ peer: this.url, method, path, reason: "connect", sent: false, isSecured, cause }),
+          peerError({ peer: this.url, method, path, reason: "connect", sent: false, isConnected, elapsedMs, cause }),
         );
       }
       this.#options.onEvent?.({ type: opened ? "lost" : "connect_failed", cause });

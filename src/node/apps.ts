@@ -34,6 +34,8 @@ export const EPOCH_HEADER = "x-lbc-epoch";
 /** On the 503 of a node that does not lead. */
 export const NOT_LEADER_HEADER = "x-lbc-not-leader";
 const RETRY_AFTER_SECONDS = "1";
+/** Requests with these may be sent again though they may have taken effect (RFC 9110 §9.2.2). */
+export const REPEATABLE_METHODS: readonly string[] = ["GET", "HEAD", "PUT", "DELETE", "OPTIONS"];
 
 /** On the 421 of a node that is not the one that was meant: another run of it listened there before. */
 export const MISDIRECTED_HEADER = "x-lbc-misdirected";
@@ -76,6 +78,8 @@ export function composeApps(
   whole.notFound((c) => c.json({ error: `no route for ${c.req.method} ${c.req.path}` }, 404));
   whole.onError((error, c) => {
     if (!isClusterError(error)) throw error;
+    // What may be repeated can be asked again where the leader is by now.
+    if (error.kind === "not_leader" && REPEATABLE_METHODS.includes(c.req.method)) c.header(NOT_LEADER_HEADER, "1");
     return c.json(error.toJSON(), statusOf(error.kind));
   });
   return whole;
@@ -86,7 +90,7 @@ function guarded(leaderApp: UserApp): Hono<NodeEnv> {
   const guard = new Hono<NodeEnv>();
   for (const { method, path } of leaderApp.routes) {
     guard.on(method === "ALL" ? ALL_METHODS : [method], path, async (c, next) => {
-      if (c.var.node.role.current === "leader") return next();
+      if (c.var.node.isLeading) return next();
       return notLeading(c);
     });
   }

@@ -112,7 +112,12 @@ export class Following {
     this.#machine.dispatch({ type: "leaderChanged", leader });
   }
 
-  /** The leader is about to step down and wants this node to lead next. */
+  /** The leader asked this node to lead next, and this node is about to accept. */
+  accepting(): void {
+    this.#machine.dispatch({ type: "accepting" });
+  }
+
+  /** The leader heard that and steps down. */
   handover(): void {
     this.#machine.dispatch({ type: "handover" });
   }

@@ -6,6 +6,7 @@ import { NONCE_HEADER } from "../net/auth.ts";
 import { type NodeEnv, notLeading } from "./apps.ts";
 import {
   type Announcement,
+  acceptanceShape,
   announcementShape,
   type Report,
   reportShape,
@@ -17,6 +18,7 @@ import type { ClusterNode } from "./node.ts";
 export const EPOCHS_PATH = "/.lbc/epochs";
 export const GOSSIP_PATH = "/.lbc/gossip";
 export const LEADING_PATH = "/.lbc/leading";
+export const ACCEPT_PATH = "/.lbc/accept";
 export const BARRIER_PATH = "/.lbc/barrier";
 
 /** Whom the routes ask. */
@@ -33,6 +35,8 @@ export interface InternalHost {
   report(report: Report): void;
   /** Another node says that it leads. */
   announced(announcement: Announcement): void;
+  /** As the leader: the member would lead next. */
+  accepted(uuid: string): void;
 }
 
 export function internalRoutes(host: InternalHost): Hono<NodeEnv> {
@@ -44,7 +48,8 @@ export function internalRoutes(host: InternalHost): Hono<NodeEnv> {
   close("status", "/.lbc/status");
   close("health", "/.lbc/health/*");
   close("metrics", "/.lbc/metrics");
-  for (const path of ["/.lbc/members", EPOCHS_PATH, GOSSIP_PATH, LEADING_PATH, BARRIER_PATH]) routes.use(path, members);
+  for (const path of ["/.lbc/members", EPOCHS_PATH, GOSSIP_PATH, LEADING_PATH, ACCEPT_PATH, BARRIER_PATH])
+    routes.use(path, members);
 
   routes.get("/.lbc/status", (c) => c.json(node.status()));
   routes.route("/", host.health);
@@ -71,6 +76,13 @@ export function internalRoutes(host: InternalHost): Hono<NodeEnv> {
     const announcement = await bodyOf(c, announcementShape);
     if (announcement === undefined) return c.json({ error: "not an announcement of a leader" }, 400);
     host.announced(announcement);
+    return c.json({});
+  });
+  routes.post(ACCEPT_PATH, async (c) => {
+    const acceptance = await bodyOf(c, acceptanceShape);
+    if (acceptance === undefined) return c.json({ error: "not an acceptance of the leadership" }, 400);
+    if (node.role.current !== "leader") return notLeading(c);
+    host.accepted(acceptance.uuid);
     return c.json({});
   });
   routes.post(BARRIER_PATH, async (c) => {

@@ -7,7 +7,7 @@ import { type Deferred, defer } from "../base/deferred.ts";
 import { ClusterError, errorMessage } from "../errors.ts";
 import { walKey } from "../format/keys.ts";
 import type { Leader, SystemRows } from "../format/system-rows.ts";
-import type { Wal } from "../format/wal.ts";
+import { parseWal, type Wal } from "../format/wal.ts";
 import { sha256Hex } from "../platform/system.ts";
 import {
   acceptsTransactions,
@@ -21,6 +21,7 @@ import {
 import type { Instant } from "../protocol/moment.ts";
 import type { Replica } from "../sqlite/replica.ts";
 import { BatchLostError, type Transaction, type Writer } from "../sqlite/writer.ts";
+import type { StoredObject } from "../store/store.ts";
 import {
   type Ack,
   type Batch,
@@ -118,6 +119,12 @@ export class Leadership {
   /** True once the claim is durable, until the end. */
   get isLeading(): boolean {
     return this.#machine.state.leading;
+  }
+
+  /** True while a transaction would be taken, or refused only because the store is silent. */
+  get acceptsTransactions(): boolean {
+    const { leading, steppingDown } = this.#machine.state;
+    return leading && !steppingDown;
   }
 
   /** Transactions that are not acknowledged yet. */
@@ -324,17 +331,19 @@ export class Leadership {
   #readBack(epoch: number): void {
     const { bytes } = this.#sealedAs(epoch).wal;
     const { store, log } = this.#parts;
-    store.get(walKey(epoch), { signal: this.#abort.signal }).then(
-      (object) => {
-        const found = object === undefined ? "missing" : equalBytes(object.bytes, bytes) ? "ours" : "other";
-        log({ level: "info", event: "put_read_back", epoch, found });
-        this.#machine.dispatch({ type: "readBackAnswered", found });
-      },
-      (error: unknown) => {
-        this.#warn("read_back_failed", epoch, error);
-        this.#machine.dispatch({ type: "readBackAnswered", found: "failed" });
-      },
-    );
+    const reading = store.get(walKey(epoch), { signal: this.#abort.signal });
+    reading
+      .then((object) => (object === undefined ? "missing" : whose(object, bytes)))
+      .then(
+        (found) => {
+          log({ level: "info", event: "put_read_back", epoch, found });
+          this.#machine.dispatch({ type: "readBackAnswered", found });
+        },
+        (error: unknown) => {
+          this.#warn("read_back_failed", epoch, error);
+          this.#machine.dispatch({ type: "readBackAnswered", found: "failed" });
+        },
+      );
   }
 
   #audit(epoch: number): void {
@@ -445,4 +454,15 @@ export class Leadership {
       return false;
     }
   }
+}
+
+/**
+ * Whether an object is the one with these bytes.
+ *
+ * @throws ClusterError `corrupt` for what nobody wrote: ours, damaged on its way, must not pass for another's
+ */
+function whose({ key, bytes }: StoredObject, ours: Uint8Array): "ours" | "other" {
+  if (equalBytes(bytes, ours)) return "ours";
+  parseWal(bytes, key);
+  return "other";
 }

@@ -5,7 +5,7 @@ import { type FetchInput, type FetchRequest, readFetch } from "../net/fetch-requ
 import { peerError } from "../net/peer-error.ts";
 import type { PeerResponse } from "../net/peer-response.ts";
 import { mayHaveBody } from "../net/request-body.ts";
-import { MISDIRECTED_HEADER } from "./apps.ts";
+import { MISDIRECTED_HEADER, REPEATABLE_METHODS } from "./apps.ts";
 import { FROM_HEADER, type NodeTarget, TO_HEADER } from "./node-requests.ts";
 import type { NodeParts } from "./parts.ts";
 import type { PeerPool } from "./peer-pool.ts";
@@ -16,7 +16,6 @@ export const MEMBER_REQUEST_TIMEOUT_MS = 10_000;
 export const MEMBER_REQUEST_BYTES_MAX = 16_777_216;
 /** Pause before nodes are asked again after none could answer. */
 export const RETRY_PAUSE_MS = 50;
-const REPEATABLE: readonly string[] = ["GET", "HEAD", "PUT", "DELETE", "OPTIONS"];
 
 /** Options of a request to a member: those of `fetch`, and what it may take. */
 export interface MemberRequestInit extends RequestInit {
@@ -190,7 +189,7 @@ export class MemberRequest {
     // It waited for a connection that was closed because nobody needs it any more: it was not sent.
     if (error.code === "peer_closed") return true;
     if (error.code !== "peer_unreachable" && error.code !== "peer_lost") return false;
-    const isRepeatable = this.#init.idempotent ?? REPEATABLE.includes(this.#request.method);
+    const isRepeatable = this.#init.idempotent ?? REPEATABLE_METHODS.includes(this.#request.method);
     return isRepeatable || error.details["sent"] === false;
   }
 }

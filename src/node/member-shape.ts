@@ -41,6 +41,12 @@ export interface SubscribeRequest {
 }
 export const subscribeShape: z.ZodType<SubscribeRequest> = z.object({ member: memberShape, epoch });
 
+/** A member would lead next. */
+export interface Acceptance {
+  readonly uuid: string;
+}
+export const acceptanceShape: z.ZodType<Acceptance> = z.object({ uuid: z.string().min(1).max(100) });
+
 /** A node leads since `epoch`. */
 export interface Announcement {
   readonly leader: { readonly uuid: string; readonly az: string; readonly address: string };

@@ -21,6 +21,8 @@ import type { NodeParts } from "./parts.ts";
 
 /** A member that has nothing new to say reports itself after this part of the session time-out. */
 const REPORT_FRACTION = 0.25;
+/** Without a stream, a member reports itself every interval. */
+const SILENT_INTERVALS = 2;
 
 export interface MembershipPeers {
   /** This node as it is now. */
@@ -50,7 +52,6 @@ export class Membership {
   /** As the leader: what was published last, and when. */
   #published: readonly Member[] = [];
   #publishedAtMs = Number.NEGATIVE_INFINITY;
-  #leadingSinceMs: number | undefined;
   #reported: Member | undefined;
   #reportedAtMs = Number.NEGATIVE_INFINITY;
   #reporting: AbortController | undefined;
@@ -77,7 +78,6 @@ export class Membership {
   lead(): void {
     if (this.#isClosed) return;
     const nowMs = this.#nowMs();
-    this.#leadingSinceMs = nowMs;
     this.#published = [];
     this.#set(heard(told(this.#members, nowMs), this.#peers.self(), nowMs));
     this.#round();
@@ -86,7 +86,6 @@ export class Membership {
   /** Another node leads, or nobody: whom it replaced is gone until it reports itself; who stepped down is not. */
   follow(previous: Leader | undefined): void {
     if (this.#isClosed) return;
-    this.#leadingSinceMs = undefined;
     // A report to whom it replaced may hang as long as that one does.
     this.#reporting?.abort();
     this.#reporting = undefined;
@@ -163,17 +162,16 @@ export class Membership {
     const { sessionTimeoutMs } = this.#parts.settings;
     const known = alive(heard(this.#roster, this.#peers.self(), nowMs), this.#peers.subscribers(), nowMs);
     this.#set(expired(known, nowMs, sessionTimeoutMs));
-    this.#probeUnheard();
+    this.#probeSilent();
   }
 
-  /** Who was in the roster when this leadership began and has not come forward since may have died with the leader before. */
-  #probeUnheard(): void {
-    const sinceMs = this.#leadingSinceMs;
-    if (sinceMs === undefined || this.#nowMs() - sinceMs < this.#parts.settings.gossipIntervalMs / 2) return;
+  /** Who has no stream and is silent may be dead: its address tells. */
+  #probeSilent(): void {
+    const subscribers = this.#peers.subscribers();
+    const sinceMs = this.#nowMs() - SILENT_INTERVALS * this.#parts.settings.gossipIntervalMs;
     for (const [uuid, { heardAtMs }] of this.#roster) {
-      if (heardAtMs <= sinceMs && uuid !== this.#peers.self().uuid) this.lost(uuid);
+      if (heardAtMs < sinceMs && !subscribers.has(uuid)) this.lost(uuid);
     }
-    this.#leadingSinceMs = undefined;
   }
 
   #considerReport(): void {

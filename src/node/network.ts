@@ -1,9 +1,11 @@
 /** A node's part of the network: its server, its members, the streams of epochs, and the ways to the others. */
+import { type Deferred, defer } from "../base/deferred.ts";
 import { errorMessage } from "../errors.ts";
 import type { Leader } from "../format/system-rows.ts";
 import type { Listener } from "../net/server.ts";
 import { StreamMac } from "../net/stream-mac.ts";
 import type { ClientTls } from "../net/tls.ts";
+import { sleep } from "../platform/sleep.ts";
 import { runtimeName } from "../platform/system.ts";
 import { type Member, successorOf } from "../protocol/roster.ts";
 import { VERSION } from "../version.ts";
@@ -11,10 +13,23 @@ import { composeApps, type NodeApps } from "./apps.ts";
 import type { DurableEpoch } from "./batch.ts";
 import { Door, registerDoor } from "./cluster-auth.ts";
 import { healthRoutes } from "./health.ts";
-import { BARRIER_PATH, EPOCHS_PATH, GOSSIP_PATH, internalRoutes, LEADING_PATH } from "./internal-routes.ts";
+import {
+  ACCEPT_PATH,
+  BARRIER_PATH,
+  EPOCHS_PATH,
+  GOSSIP_PATH,
+  internalRoutes,
+  LEADING_PATH,
+} from "./internal-routes.ts";
 import { LeaderClient } from "./leader-client.ts";
 import type { DurableDetails } from "./leadership.ts";
-import { type Announcement, membersShape, type Report, type SubscribeRequest } from "./member-shape.ts";
+import {
+  type Acceptance,
+  type Announcement,
+  membersShape,
+  type Report,
+  type SubscribeRequest,
+} from "./member-shape.ts";
 import { Membership } from "./membership.ts";
 import type { NodeMetrics } from "./metrics.ts";
 import type { ClusterNode, NodeIdentity } from "./node.ts";
@@ -29,6 +44,8 @@ import { type OpenStream, Subscription } from "./subscription.ts";
 /** A leader that does not answer a request for its stream by then is asked again. */
 const SUBSCRIBE_TIMEOUT_MS = 10_000;
 const ANNOUNCE_TIMEOUT_MS = 2000;
+/** A standby that has not accepted the leadership by then does not keep the leader from stepping down. */
+const ACCEPT_TIMEOUT_MS = 500;
 /** Members that are told of a new leader at a time. */
 const ANNOUNCE_PARALLEL = 32;
 
@@ -52,6 +69,8 @@ export interface NetworkEvents {
   onOffered(from: string, epoch: number, wal: Uint8Array | undefined): void;
   onStreamClosed(): void;
   onLeaderRefused(): void;
+  /** The leader asked this node to lead next, and this node is about to accept. */
+  onAccepting(): void;
   onHandover(): void;
 }
 
@@ -68,6 +87,8 @@ export class NodeNetwork {
   #serve!: (request: Request) => Response | Promise<Response>;
   /** Who says that it leads since an epoch that has not been seen here. */
   #announced: Announcement | undefined;
+  /** As a leader that steps down: whom it asked to lead next. */
+  #handover: { readonly successor: string; readonly accepted: Deferred<void> } | undefined;
   #isLeaving = false;
   #listenerClosed: Promise<void> | undefined;
 
@@ -112,6 +133,9 @@ export class NodeNetwork {
       subscribe: (request, nonce) => this.#subscribe(request, nonce),
       report: (report) => this.#take(report),
       announced: (announcement) => this.#onAnnounced(announcement),
+      accepted: (uuid) => {
+        if (this.#handover?.successor === uuid) this.#handover.accepted.resolve();
+      },
     });
     const whole = composeApps(node, internal, apps, metrics.middleware);
     this.#serve = (request) => whole.fetch(request);
@@ -156,11 +180,24 @@ export class NodeNetwork {
     this.#publisher.publish({ epoch, wal, hash });
   }
 
-  /** This node is about to step down: tells who should lead next. */
-  handOver(): void {
-    if (this.#isLeaving) this.#membership.leave();
-    const successor = successorOf(this.#membership.members, this.#publisher.subscribers, this.#components.identity.az);
-    if (successor !== undefined) this.#publisher.handOver(successor);
+  /** This node is about to step down: agrees with a standby that it leads next, if there is one that answers. */
+  async handOver(): Promise<void> {
+    const { identity, parts } = this.#components;
+    const successor = successorOf(this.#membership.members, this.#publisher.subscribers, identity.az);
+    if (successor === undefined) return;
+    const accepted = defer<void>();
+    this.#handover = { successor, accepted };
+    this.#publisher.handOver(successor, "offer");
+    let isAccepted = false;
+    accepted.promise.then(() => {
+      isAccepted = true;
+    });
+    const waiting = new AbortController();
+    const late = sleep(parts.settings.clock, ACCEPT_TIMEOUT_MS, waiting.signal).catch(() => {});
+    await Promise.race([accepted.promise, late]);
+    waiting.abort();
+    this.#handover = undefined;
+    if (isAccepted) this.#publisher.handOver(successor, "handover");
   }
 
   /** This node leads no more. */
@@ -203,6 +240,7 @@ export class NodeNetwork {
     this.#isLeaving = true;
     const { listener, gate } = this.#components;
     this.#listenerClosed = listener.close(graceMs);
+    this.#membership.leave();
     if (this.#node.role.current !== "leader") {
       this.#subscription.follow(undefined);
       await this.#membership.close();
@@ -244,6 +282,11 @@ export class NodeNetwork {
       onOffered: events.onOffered,
       onFrame: (bytes) => metrics.frameReceived(bytes),
       onRoster: (members) => this.#membership.told(members),
+      onOffer: (leader) => {
+        if (this.#node.role.current !== "standby" || this.#isLeaving) return;
+        events.onAccepting();
+        void this.#accept(leader);
+      },
       onHandover: events.onHandover,
       onClosed: (isOurs) => {
         if (!isOurs) metrics.fellBackToStore();
@@ -330,6 +373,19 @@ export class NodeNetwork {
     }
     const { members } = (await response.json()) as { members: unknown };
     return members === null ? undefined : membersShape.parse(members);
+  }
+
+  /** If that does not arrive in time, the leader steps down without a successor. */
+  async #accept(leader: Leader): Promise<void> {
+    const acceptance: Acceptance = { uuid: this.#components.identity.uuid };
+    try {
+      const limits = { timeoutMs: ACCEPT_TIMEOUT_MS };
+      const { response } = await this.#requests.post(leader, ACCEPT_PATH, acceptance, limits);
+      await response.body?.cancel();
+    } catch (error) {
+      const { log } = this.#components.parts;
+      log({ level: "debug", event: "acceptance_lost", to: leader.uuid, reason: errorMessage(error) });
+    }
   }
 
   #onAnnounced(announcement: Announcement): void {

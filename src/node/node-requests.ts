@@ -3,7 +3,7 @@ import { toBase64Url } from "../base/bytes.ts";
 import { ClusterError } from "../errors.ts";
 import { NONCE_HEADER, signRequest } from "../net/auth.ts";
 import { Peer } from "../net/peer.ts";
-import { isRefused } from "../net/peer-error.ts";
+import { refusalOf } from "../net/peer-error.ts";
 import type { ClientTls } from "../net/tls.ts";
 import type { NodeParts } from "./parts.ts";
 import type { PeerPool } from "./peer-pool.ts";
@@ -91,7 +91,7 @@ export class NodeRequests {
       await peer.connect();
       return false;
     } catch (error) {
-      return isRefused(error);
+      return refusalOf(error) !== undefined;
     } finally {
       await peer.close(0);
     }

@@ -1,6 +1,6 @@
 /** A node of a cluster: its database, its part in leading, its view of the others. */
 import { defer } from "../base/deferred.ts";
-import { ClusterError, errorMessage } from "../errors.ts";
+import { ClusterError, errorMessage, isClusterError } from "../errors.ts";
 import type { Leader } from "../format/system-rows.ts";
 import { type Watch, WatchSource } from "../platform/watch.ts";
 import type { ClaimReason } from "../protocol/follow-state.ts";
@@ -141,6 +141,11 @@ export class ClusterNode {
     return this.#leadership?.isLeading ? 0 : this.#following.lagMs;
   }
 
+  /** Whether transactions are taken now: also false while the leadership is being handed over. */
+  get isLeading(): boolean {
+    return this.#leadership?.acceptsTransactions === true;
+  }
+
   /** Where the node's life is. */
   phase(): HealthPhase {
     if (this.#failure !== undefined) return "failed";
@@ -192,8 +197,10 @@ export class ClusterNode {
   async stepDown(options: WaitOptions = {}): Promise<void> {
     this.#checkOpen();
     const leadership = this.#expectLeadership();
-    this.#components.network.handOver();
-    await this.#withLimit("stepDown", options, undefined, () => leadership.stepDown());
+    await this.#withLimit("stepDown", options, undefined, async () => {
+      await this.#components.network.handOver();
+      await leadership.stepDown();
+    });
   }
 
   /**
@@ -212,8 +219,15 @@ export class ClusterNode {
 
   /** An epoch that begins after this call, of whoever leads: what was acknowledged before is in it. */
   barrier(signal?: AbortSignal, timeoutMs?: number): Promise<DurableEpoch> {
-    if (this.#leadership?.isLeading) return this.#leadership.barrier();
-    return this.#components.network.askBarrier(signal, timeoutMs);
+    const { network } = this.#components;
+    if (!this.#leadership?.isLeading) return network.askBarrier(signal, timeoutMs);
+    const barrier = this.#leadership.barrier().catch((error: unknown) => {
+      if (!isClusterError(error) || error.kind !== "fenced") throw error;
+      return network.askBarrier(signal, timeoutMs);
+    });
+    // Nobody has to look at it.
+    barrier.catch(() => {});
+    return barrier;
   }
 
   /** What the node knows, as `/.lbc/status` shows it. */
@@ -278,6 +292,7 @@ export class ClusterNode {
       onOffered: (from, epoch, wal) => this.#following.offered(from, epoch, wal),
       onStreamClosed: () => this.#following.streamClosed(),
       onLeaderRefused: () => this.#following.leaderRefused(),
+      onAccepting: () => this.#following.accepting(),
       onHandover: () => this.#following.handover(),
     });
     this.#following.start();
@@ -288,6 +303,8 @@ export class ClusterNode {
     const { clock, shutdownTimeoutMs } = parts.settings;
     const timeUp = defer<void>();
     const cancel = clock.after(shutdownTimeoutMs, () => timeUp.resolve());
+    // While there is still a listener that the successor can answer.
+    if (this.#leadership?.isLeading) await Promise.race([network.handOver(), timeUp.promise]);
     // Handlers that run may still write; but a slow one must not keep the cluster without a leader.
     const handedOver = defer<void>();
     const cancelWait = clock.after(HANDOVER_WAIT_MS, () => handedOver.resolve());
@@ -297,7 +314,6 @@ export class ClusterNode {
     this.#following.close();
     const leadership = this.#leadership;
     if (leadership?.isLeading) {
-      network.handOver();
       await Promise.race([leadership.stepDown(), timeUp.promise]).catch(() => {});
     }
     leadership?.close();

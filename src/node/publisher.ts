@@ -103,10 +103,10 @@ export class Publisher {
     }
   }
 
-  /** Tells a member that it is to lead next. */
-  handOver(member: string): void {
+  /** Asks a member whether it would lead next, or tells it that it is to. */
+  handOver(member: string, kind: "offer" | "handover"): void {
     const subscriber = this.#subscribers.get(member);
-    if (subscriber !== undefined) this.#send(subscriber, "handover", this.#epoch, NO_BODY);
+    if (subscriber !== undefined) this.#send(subscriber, kind, this.#epoch, NO_BODY);
   }
 
   /** Ends a member's stream. */

@@ -1,4 +1,6 @@
 /** What a node's listener hands its requests to. */
+import { Hono } from "hono";
+import type { ClusterSettings } from "../config.ts";
 import { healthRoutes, JOINING } from "./health.ts";
 
 type Handle = (request: Request, info: object) => Response | Promise<Response>;
@@ -10,8 +12,8 @@ export class RequestGate {
   #running = 0;
   #onIdle: (() => void)[] = [];
 
-  constructor(settings: { readonly readyLagMaxMs: number }) {
-    const health = healthRoutes(JOINING, settings);
+  constructor(settings: Pick<ClusterSettings, "readyLagMaxMs" | "openEndpoints">) {
+    const health = settings.openEndpoints.includes("health") ? healthRoutes(JOINING, settings) : new Hono();
     health.notFound((c) => c.json({ error: "the node is joining the cluster" }, 503, { "Retry-After": "1" }));
     this.#joining = (request) => health.fetch(request);
   }

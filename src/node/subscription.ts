@@ -6,7 +6,7 @@
 import { ClusterError, errorMessage, isClusterError } from "../errors.ts";
 import { type Frame, FrameParser } from "../format/stream-frames.ts";
 import type { Leader } from "../format/system-rows.ts";
-import { isRefused } from "../net/peer-error.ts";
+import { refusalOf } from "../net/peer-error.ts";
 import type { StreamMac } from "../net/stream-mac.ts";
 import { sleep } from "../platform/sleep.ts";
 import { REFUSAL_GAP_MS } from "../protocol/leader-contact.ts";
@@ -35,7 +35,9 @@ export interface SubscriptionEvents {
   /** A frame arrived and is authentic. */
   onFrame(bytes: number): void;
   onRoster(members: readonly Member[]): void;
-  /** The leader wants this node to lead next. */
+  /** The leader asks this node to lead next. */
+  onOffer(leader: Leader): void;
+  /** It knows that this node accepted, and steps down. */
   onHandover(): void;
   /** The stream ended; `isOurs`: because another leader is followed. */
   onClosed(isOurs: boolean): void;
@@ -51,6 +53,8 @@ export class Subscription {
   #leader: Leader | undefined;
   #abort = new AbortController();
   #isOpen = false;
+  /** Uuid of the leader that was last heard. */
+  #heardFrom: string | undefined;
 
   constructor(parts: NodeParts, events: SubscriptionEvents) {
     this.#parts = parts;
@@ -103,6 +107,7 @@ export class Subscription {
           this.#check(frame, mac);
           isOpen = true;
           this.#isOpen = true;
+          this.#heardFrom = leader.uuid;
           this.#events.onFrame(frame.header.length + frame.body.length + frame.mac.length);
           this.#take(leader, frame);
         }
@@ -111,12 +116,18 @@ export class Subscription {
       if (signal.aborted) return isOpen;
       const level = isClusterError(error) && error.code === "stream_forbidden" ? "warn" : "debug";
       this.#parts.log({ level, event: "stream_lost", leader: leader.uuid, reason: errorMessage(error) });
-      if (!isOpen && isRefused(error)) this.#events.onRefused(leader);
+      if (!isOpen && this.#isRefusal(leader, error)) this.#events.onRefused(leader);
       if (!isOpen) this.#events.onFailed(leader);
     } finally {
       if (isOpen && !signal.aborted) this.#closed(false);
     }
     return isOpen;
+  }
+
+  /** A reset counts only of a leader that has talked to us: else we may not speak its language. */
+  #isRefusal(leader: Leader, error: unknown): boolean {
+    const refusal = refusalOf(error);
+    return refusal === "refused" || (refusal === "reset" && this.#heardFrom === leader.uuid);
   }
 
   #check({ header, body, mac: found }: Frame, mac: StreamMac): void {
@@ -136,6 +147,9 @@ export class Subscription {
       case "roster":
         this.#events.onRoster(membersShape.parse(JSON.parse(new TextDecoder().decode(body))));
         this.#events.onOffered(leader.uuid, epoch, undefined);
+        return;
+      case "offer":
+        this.#events.onOffer(leader);
         return;
       case "handover":
         this.#events.onHandover();

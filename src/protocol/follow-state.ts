@@ -65,7 +65,9 @@ export type FollowEvent =
   | { readonly type: "leaderRefused" }
   /** Another node leads, as of the epoch that was applied. */
   | { readonly type: "leaderChanged"; readonly leader: string }
-  /** The leader is about to step down and wants this node to lead next. */
+  /** The leader asked this node to lead next, and this node accepts. */
+  | { readonly type: "accepting" }
+  /** The leader knows that, and steps down with an epoch that it begins after having heard it. */
   | { readonly type: "handover" }
   | { readonly type: "fetchAnswered"; readonly found: "missing" | "failed" }
   /** The fetched epoch was verified and applied. */

@@ -82,13 +82,10 @@ function react(state: FollowState, event: FollowEvent, settings: FollowSettings,
         },
       };
     }
-    case "handover": {
-      const contact = { ...state.contact, successorUntilMs: nowMs + settings.sessionTimeoutMs };
-      // Whoever is asked to lead need not let others first, though it stepped down itself a moment ago.
-      const next = { ...state, contact, mustAsk: settings.candidate, noClaimBeforeMs: Number.NEGATIVE_INFINITY };
-      // The store is asked while the leader still writes its last epoch, so that the claim can follow at once.
-      return { state: pollNow(next, nowMs) };
-    }
+    case "accepting":
+      return { state: { ...state, contact: { ...state.contact, acceptedAt: instantOf(moment) } } };
+    case "handover":
+      return { state: handedOver(state, settings, nowMs) };
     case "fetchAnswered":
       if (state.activity !== "fetching") return { state };
       return { state: event.found === "failed" ? failed(state, settings, moment) : missing(state, settings, moment) };
@@ -197,6 +194,18 @@ function offered(
   return state.activity === "waiting" && state.failures === 0
     ? { ...current, pollAtMs: nextPollAtMs(current, settings, nowMs) }
     : current;
+}
+
+/**
+ * The leader's last epoch is begun after it heard that we accepted: so when we did, the epoch after that one did not
+ * exist, and could not be trimmed since. That is what asking the store would have told.
+ */
+function handedOver(state: FollowState, settings: FollowSettings, nowMs: number): FollowState {
+  if (!settings.candidate) return state;
+  const { acceptedAt: provenAt } = state.contact;
+  const contact = { ...state.contact, successorUntilMs: nowMs + settings.sessionTimeoutMs };
+  // Whoever is asked to lead need not let others first, though it stepped down itself a moment ago.
+  return { ...state, contact, provenAt, noClaimBeforeMs: Number.NEGATIVE_INFINITY };
 }
 
 /** The node that finds the leader's address refusing asks the store whether anything came after. */

@@ -1,4 +1,5 @@
 /** What a node knows of the leader besides its epochs: its stream, and whether its address refuses. */
+import { type Instant, NEVER } from "./moment.ts";
 
 /** Rule 4: the leader's address refuses twice, so far apart. */
 export const REFUSAL_GAP_MS = 100;
@@ -25,6 +26,8 @@ export interface LeaderContact {
   readonly refusedAtMs: number | undefined;
   /** It refused twice, far enough apart. */
   readonly isGone: boolean;
+  /** When this node accepted to lead after this leader. */
+  readonly acceptedAt: Instant;
   /** The leader, who is stepping down, named this node to lead next; good until then. */
   readonly successorUntilMs: number;
   /** When rule 4 was last used. */
@@ -41,6 +44,7 @@ export const NO_CONTACT: LeaderContact = Object.freeze({
   offeredEpoch: -1,
   refusedAtMs: undefined,
   isGone: false,
+  acceptedAt: NEVER,
   successorUntilMs: Number.NEGATIVE_INFINITY,
   claimedAtMs: Number.NEGATIVE_INFINITY,
   notBeforeMs: Number.NEGATIVE_INFINITY,
@@ -72,8 +76,9 @@ export function contactAdvanced(contact: LeaderContact, nowMs: number): LeaderCo
 
 /** Another node leads, or none: of whom nothing is known, unless its stream was there first. */
 export function contactChanged(contact: LeaderContact, leader: string | undefined): LeaderContact {
-  const { from, notBeforeMs } = contact;
-  return leader !== undefined && from === leader ? contact : { ...NO_CONTACT, notBeforeMs };
+  const { from, isStreaming, heardAtMs, offeredEpoch, notBeforeMs } = contact;
+  const isKnown = leader !== undefined && from === leader;
+  return { ...NO_CONTACT, notBeforeMs, ...(isKnown ? { from, isStreaming, heardAtMs, offeredEpoch } : {}) };
 }
 
 /** This node's claim became durable, or its leadership ended; both count against rule 4 if it led. */

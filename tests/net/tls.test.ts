@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { Peer } from "../../src/net/peer.ts";
-import { isRefused } from "../../src/net/peer-error.ts";
+import { refusalOf } from "../../src/net/peer-error.ts";
 import { type Listener, listen } from "../../src/net/server.ts";
 import type { ClientTls } from "../../src/net/tls.ts";
 
@@ -112,7 +112,7 @@ describe("TLS", () => {
   it("does not talk to a server whose certificate another authority signed", async () => {
     const refusal = await ask(await serve(false), { ca: pem("other-ca.pem") }).catch((error: unknown) => error);
     expect(refusal).toMatchObject(UNREACHABLE);
-    expect(isRefused(refusal)).toBe(false);
+    expect(refusalOf(refusal)).toBeUndefined();
   });
 
   it("P9: mutual TLS lets in only clients with a certificate of the authority", async () => {
@@ -124,7 +124,7 @@ describe("TLS", () => {
     for (const outsider of [{ ca }, { ca, ...identity("stranger") }]) {
       const refusal = await ask(listener, outsider).catch((error: unknown) => error);
       expect(refusal).toMatchObject(UNREACHABLE);
-      expect(isRefused(refusal), "somebody serves there: not for a standby to replace").toBe(false);
+      expect(refusalOf(refusal), "somebody serves there: not for a standby to replace").toBeUndefined();
       await expect(askHttp1(listener, outsider)).rejects.toThrow();
     }
   });

@@ -14,6 +14,7 @@ import {
   lead,
   namesIn,
   newStore,
+  passSilence,
   putSnapshot,
   QUIET,
   type Subject,
@@ -35,7 +36,7 @@ async function leaderAndStandby(store: ObjectStore): Promise<{ leader: Subject; 
 
 /** Nothing was heard of the leader for a session time-out: the standby takes over. */
 async function takeOver(standby: Subject): Promise<void> {
-  standby.clock.pass(LONG_MS);
+  passSilence(standby);
   await standby.node.waitForLeadership({ timeoutMs: 10_000 });
 }
 

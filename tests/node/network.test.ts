@@ -6,7 +6,17 @@ import { describe, expect, it, onTestFinished } from "vitest";
 import { LittleBigCluster, type Member, type NodeEnv } from "../../src/mod.ts";
 import { signRequest } from "../../src/net/auth.ts";
 import { codeOf, failureOf } from "../store/failure.ts";
-import { createTable, FAST, isWalPut, join, LONG_MS, lead, newStore, QUIET, type Subject } from "../support/cluster.ts";
+import {
+  createTable,
+  FAST,
+  isWalPut,
+  join,
+  lead,
+  newStore,
+  passSilence,
+  QUIET,
+  type Subject,
+} from "../support/cluster.ts";
 import { settle, until, within } from "../support/wait.ts";
 
 const apps = () => ({
@@ -205,7 +215,7 @@ describe("the leader client", () => {
     waiting.catch(() => {});
     await until("the connection", () => sockets.size > 0);
     old.faults.onCall = (call) => (isWalPut(call) ? { kind: "fail_before" } : undefined);
-    next.clock.pass(LONG_MS);
+    passSilence(next);
     await next.node.waitForLeadership({ timeoutMs: 10_000 });
     await until("the new leader", () => follower.node.leader.current?.uuid === next.node.uuid);
     expect(await (await follower.node.leaderClient.fetch("/led")).text()).toBe(next.node.uuid);

@@ -1,6 +1,7 @@
 import { Hono } from "hono";
 import { hc } from "hono/client";
 import { describe, expect, it, onTestFinished } from "vitest";
+import { PEER_LIMITS } from "../../src/net/peer.ts";
 import { RoleClient, type RoleClientOptions } from "../../src/node/role-client.ts";
 import { WatchSource } from "../../src/platform/watch.ts";
 import type { Member } from "../../src/protocol/roster.ts";
@@ -71,8 +72,10 @@ describe("a role client", () => {
     onTestFinished(() => void silent.close());
     const frozen = memberAt("frozen", `127.0.0.1:${(silent.address() as { port: number }).port}`);
     const alive = await startMember("alive");
-    const { askers } = clientOf([frozen, alive.member]);
-    expect(await within("the answers", askers(4))).toEqual(Array(4).fill("alive"));
+    const { ask } = clientOf([frozen, alive.member]);
+    // Less than the peer itself gives a connection.
+    const timeoutMs = PEER_LIMITS.connectTimeoutMs - 500;
+    for (let i = 0; i < 4; i++) expect(await ask({ method: "POST", timeoutMs })).toBe("alive");
   });
 
   it("sends to the next what another node refused as not meant for it", async () => {

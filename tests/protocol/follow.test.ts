@@ -471,27 +471,66 @@ describe("a hand-over", () => {
       0: tick → fetch 8
       5: missing → wake 1005
       6: told 7 → wake 10006
-      100: handover → ask after 7`);
+      100: accepting → wake 10006
+      110: handover → wake 10006`);
 
-  test("to this node: it asks while the last epoch is being written, and claims when it comes", () => {
-    named().play(`
-      110: asked none → wake 10006
+  test("to this node: it claims when the last epoch comes, and need not ask the store", () => {
+    const scenario = named().play(`
       120: pushed 8 → fetch 8
       120: applied 8 vacant → claim vacant`);
+    expect(scenario.state.provenAt).toEqual({ ms: 100, wallMs: 100 });
   });
 
-  test("the last epoch may come before the answer", () => {
-    named().play(`
-      110: pushed 8 → -
-      115: asked next → fetch 8
-      116: applied 8 vacant → claim vacant`);
+  test("whose last epoch takes longer than a session time-out: the store is asked after all", () => {
+    new Scenario().play(`
+      0: tick → fetch 8
+      5: missing → wake 1005
+      6: told 7 → wake 10006
+      100: accepting → wake 10006
+      19000: handover → fetch 8
+      19001: missing → wake 20001
+      19500: pushed 8 → fetch 8
+      19501: applied 8 → wake 29500
+      20109: pushed 9 → fetch 9
+      20110: applied 9 vacant → ask after 9
+      20120: asked none → claim vacant`);
   });
 
-  test("that does not happen changes nothing, nor does one that comes much later", () => {
-    named().play(`
-      110: asked none → wake 10006
+  test("that the leader did not hear us accept is none", () => {
+    new Scenario().play(`
+      0: tick → fetch 8
+      5: missing → wake 1005
+      6: told 7 → wake 10006
+      100: accepting → wake 10006
       120: pushed 8 → fetch 8
-      121: applied 8 → wake 10120`);
+      121: applied 8 vacant → fetch 9`);
+  });
+
+  test("that does not happen changes nothing; another leader's step-down is not what was agreed", () => {
+    named().play(`
+      120: pushed 8 → fetch 8
+      121: applied 8 → wake 10120
+      130: changed other → wake 10120
+      131: pushed 9 other → fetch 9
+      132: applied 9 vacant → fetch 10`);
+    named().play(`
+      120: told 8 other → fetch 8
+      121: changed other → -
+      121: applied 8 → wake 10120
+      131: pushed 9 other → fetch 9
+      132: applied 9 vacant → fetch 10`);
+  });
+
+  test("to who stepped down itself a moment ago does not wait", () => {
+    new Scenario().play(`
+      0: steppedDown 9 → fetch 10
+      10: applied 10 → fetch 11
+      12: missing → wake 1012
+      20: told 10 → wake 10020
+      100: accepting → wake 10020
+      110: handover → wake 10020
+      120: pushed 11 → fetch 11
+      121: applied 11 vacant → claim vacant`);
   });
 
   test("to another node: this one looks in the store, and waits a little", () => {
@@ -510,12 +549,10 @@ describe("a hand-over", () => {
   });
 
   test("to a follower is none", () => {
-    new Scenario({ candidate: false }).play(`
-      0: tick → fetch 8
-      5: missing → wake 1005
-      100: handover → fetch 8
-      110: applied 8 vacant → fetch 9
-      120: missing → wake 1120`);
+    named({ candidate: false }).play(`
+      120: pushed 8 → fetch 8
+      121: applied 8 vacant → fetch 9
+      130: missing → wake 1130`);
   });
 });
 

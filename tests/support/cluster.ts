@@ -89,6 +89,12 @@ export async function lead(store: ObjectStore, options: SubjectOptions = {}): Pr
   return subject;
 }
 
+/** For this node a session time-out passes in which it hears nothing; and something makes it look at its clock. */
+export function passSilence({ node, clock }: Subject): void {
+  clock.pass(LONG_MS);
+  node.sync({ atLeast: node.epoch.current + 1 }, { timeoutMs: 1 }).catch(() => {});
+}
+
 /** Creates the table that the tests write to. */
 export async function createTable(node: ClusterNode): Promise<number> {
   const ack = node.transaction((tx) => tx.exec("CREATE TABLE IF NOT EXISTS items (name TEXT PRIMARY KEY, body BLOB)"));
