@@ -2,6 +2,7 @@
 import { connect, createServer, type Server, type Socket } from "node:net";
 import { describe, expect, it, onTestFinished } from "vitest";
 import type { ClusterOptions } from "../../src/mod.ts";
+import { makeAuthority } from "../support/certificates.ts";
 import {
   createTable,
   insert,
@@ -13,6 +14,7 @@ import {
   QUIET,
   type Subject,
 } from "../support/cluster.ts";
+import { testDirectory } from "../support/directory.ts";
 import { freePort, TcpProxy } from "../support/tcp-proxy.ts";
 import { settle, until, within } from "../support/wait.ts";
 import { FakeLeader, secretOf, send } from "../support/wire.ts";
@@ -333,5 +335,17 @@ describe("a new leader", () => {
     standby.faults.onCall = () => undefined;
     await until("it leads", () => leads(standby));
     expect(reasons(standby)).toEqual(["refused"]);
+  });
+
+  it("is not for who never spoke with the leader and is cut off: it may not speak its language", async () => {
+    const directory = testDirectory();
+    const authority = makeAuthority(directory, "ca");
+    const tls = { ...authority.issue("leader"), ca: authority.cert };
+    const store = await newStore();
+    const leader = await lead(store, { settings: quiet, join: { tls } });
+    const standby = await join("leader", store, { settings: quiet });
+    await untilAttempts(standby, ATTEMPTS);
+    expect(reasons(standby)).toEqual([]);
+    expect(leads(leader)).toBe(true);
   });
 });
