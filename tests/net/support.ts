@@ -2,26 +2,17 @@ import { type ChildProcess, spawn } from "node:child_process";
 import process from "node:process";
 import { createInterface } from "node:readline";
 import { setTimeout as sleep } from "node:timers/promises";
-import { fileURLToPath } from "node:url";
+import { commandOf, ROOT, RUNTIMES, type RuntimeName } from "../support/runtimes.ts";
 
-export type RuntimeName = "node" | "deno" | "bun";
-export const RUNTIMES: readonly RuntimeName[] = ["node", "deno", "bun"];
+export { RUNTIMES, type RuntimeName };
 
 /** A child that has not said what it should by then is killed. */
 const CHILD_TIMEOUT_MS = 30_000;
-const ROOT = fileURLToPath(new URL("../../", import.meta.url));
 
 /** What runs these tests. */
 export function currentRuntime(): RuntimeName {
   if ("Deno" in globalThis) return "deno";
   return "Bun" in globalThis ? "bun" : "node";
-}
-
-function commandOf(runtime: RuntimeName, script: string): readonly [string, ...string[]] {
-  const path = fileURLToPath(new URL(`fixtures/${script}`, import.meta.url));
-  if (runtime === "deno") return [`${ROOT}node_modules/.bin/deno`, "run", "-A", "--no-check", path];
-  if (runtime === "bun") return [`${ROOT}node_modules/.bin/bun`, path];
-  return [currentRuntime() === "node" ? process.execPath : "node", "--import", "tsx", path];
 }
 
 /** A fixture that runs in a process of its own. */
@@ -33,7 +24,7 @@ export class Child {
   #ended = false;
 
   constructor(runtime: RuntimeName, script: string, args: readonly (string | number)[] = []) {
-    const [command, ...rest] = commandOf(runtime, script);
+    const [command, ...rest] = commandOf(runtime, `tests/net/fixtures/${script}`);
     this.process = spawn(command, [...rest, ...args.map(String)], { cwd: ROOT, stdio: ["ignore", "pipe", "pipe"] });
     const { stderr, stdout } = this.process;
     if (stdout === null || stderr === null) throw new Error("the child has no pipes");

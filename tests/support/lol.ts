@@ -2,21 +2,14 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { createServer } from "node:net";
 import process from "node:process";
 import { setTimeout as sleep } from "node:timers/promises";
-import { fileURLToPath } from "node:url";
 import { onTestFinished } from "vitest";
 import type { NodeStatus } from "../../src/node/status.ts";
+import { commandOf, ROOT, RUNTIMES, type RuntimeName } from "./runtimes.ts";
 import { until, within } from "./wait.ts";
 
-export type RuntimeName = "node" | "deno" | "bun";
-export const RUNTIMES: readonly RuntimeName[] = ["node", "deno", "bun"];
+export { RUNTIMES, type RuntimeName };
 export const SESSION_TIMEOUT_MS = 2500;
 
-const ROOT = fileURLToPath(new URL("../../", import.meta.url));
-const COMMANDS: Readonly<Record<RuntimeName, readonly [string, ...string[]]>> = {
-  node: [process.versions["bun"] || process.versions["deno"] ? "node" : process.execPath, "--import", "tsx"],
-  deno: [`${ROOT}node_modules/.bin/deno`, "run", "-A"],
-  bun: [`${ROOT}node_modules/.bin/bun`],
-};
 const START_MAX_MS = 30_000;
 
 /** How a process ended. */
@@ -35,9 +28,9 @@ export class Lol {
   #exit: Exit | undefined;
 
   constructor(runtime: RuntimeName, args: readonly string[]) {
-    const [command, ...rest] = COMMANDS[runtime];
+    const [command, ...rest] = commandOf(runtime, "examples/lol_cluster.ts");
     const env = { ...process.env, NO_COLOR: undefined, FORCE_COLOR: undefined };
-    const child = spawn(command, [...rest, "examples/lol_cluster.ts", ...args], {
+    const child = spawn(command, [...rest, ...args], {
       cwd: ROOT,
       env,
       stdio: ["ignore", "pipe", "pipe"],
