@@ -16,6 +16,8 @@ const RECENT_EPOCHS_MAX = 1024;
 const RECENT_BYTES_MAX: number = 16 * 1024 * 1024;
 /** What waits for one slow subscriber; beyond, its stream ends and it reads from the store. */
 const QUEUE_BYTES_MAX: number = 2 * FRAME_BODY_BYTES_MAX;
+/** What waits for all of them; beyond, the slowest are let go. */
+const QUEUED_BYTES_MAX: number = 8 * QUEUE_BYTES_MAX;
 /** Frames are joined to pieces of about this size. */
 const PIECE_BYTES = 64 * 1024;
 const NO_BODY = new Uint8Array(0);
@@ -92,6 +94,7 @@ export class Publisher {
     this.#epoch = published.epoch;
     this.#remember(published);
     for (const subscriber of this.#subscribers.values()) this.#sendEpoch(subscriber, published);
+    this.#relieve();
   }
 
   /** The members changed, or what they tell of themselves. */
@@ -101,6 +104,7 @@ export class Publisher {
     for (const subscriber of this.#subscribers.values()) {
       this.#send(subscriber, "roster", this.#epoch, this.#roster, this.#rosterHash);
     }
+    this.#relieve();
   }
 
   /** Asks a member whether it would lead next, or tells it that it is to. */
@@ -121,6 +125,17 @@ export class Publisher {
     for (const member of [...this.#subscribers.keys()]) this.drop(member);
     this.#recent.length = 0;
     this.#recentBytes = 0;
+  }
+
+  #relieve(): void {
+    const subscribers = [...this.#subscribers.values()];
+    let waitingBytes = subscribers.reduce((sum, subscriber) => sum + subscriber.waitingBytes, 0);
+    if (waitingBytes <= QUEUED_BYTES_MAX) return;
+    for (const slowest of subscribers.sort((a, b) => b.waitingBytes - a.waitingBytes)) {
+      if (waitingBytes <= QUEUED_BYTES_MAX) return;
+      waitingBytes -= slowest.waitingBytes;
+      slowest.lose();
+    }
   }
 
   #remember(published: PublishedEpoch): void {
@@ -158,10 +173,14 @@ class Subscriber {
     this.stream = new ReadableStream<Uint8Array>(
       {
         pull: (controller) => this.#pull(controller),
-        cancel: () => this.#lose(),
+        cancel: () => this.lose(),
       },
       { highWaterMark: 0 },
     );
+  }
+
+  get waitingBytes(): number {
+    return this.#waitingBytes;
   }
 
   /** Gives the bytes of the frame. */
@@ -172,7 +191,7 @@ class Subscriber {
     const bytes = header.length + body.length + mac.length;
     this.#waiting.push(...parts);
     this.#waitingBytes += bytes;
-    if (this.#waitingBytes > QUEUE_BYTES_MAX) this.#lose();
+    if (this.#waitingBytes > QUEUE_BYTES_MAX) this.lose();
     this.#wake();
     return bytes;
   }
@@ -207,7 +226,8 @@ class Subscriber {
     return parts.length > 1 ? concatBytes(parts) : parts[0];
   }
 
-  #lose(): void {
+  /** Ends at once: it went away, or is too slow. */
+  lose(): void {
     if (this.#isEnded) return;
     this.#waiting = [];
     this.#waitingBytes = 0;

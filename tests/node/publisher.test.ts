@@ -35,6 +35,24 @@ describe("P10: a subscriber that does not read", () => {
     expect(read).toBeGreaterThan(epoch * 8 * 1024 * 1024);
   });
 
+  it("is dropped sooner when many do not read: what waits for all of them is bounded too, and the slowest go first", async () => {
+    const publisher = new Publisher();
+    const lost: string[] = [];
+    const open = (member: string) =>
+      publisher.subscribe({ member, epoch: 0, mac: new StreamMac("secret", name), onLost: () => lost.push(member) });
+    for (let count = 0; count < 20; count++) open(`m${count}`);
+    let epoch = 0;
+    // 20 times 12 MiB are within the 256, though not 20 times 16.
+    for (; epoch < 3; epoch++) publisher.publish(epochOf(epoch, 4 * 1024 * 1024));
+    expect(lost).toEqual([]);
+    open("late");
+    publisher.publish(epochOf(epoch, 4 * 1024 * 1024));
+    expect(lost.length).toBeGreaterThanOrEqual(4);
+    expect(lost.length).toBeLessThan(8);
+    expect(publisher.subscribers.has("late")).toBe(true);
+    expect(lost.length + publisher.subscribers.size).toBe(21);
+  });
+
   it("and the epochs kept for late ones are bounded, by bytes and by number", async () => {
     const kept = async (epochs: readonly [count: number, bytes: number]): Promise<number[]> => {
       const publisher = new Publisher();
