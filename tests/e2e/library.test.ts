@@ -7,7 +7,7 @@ import { describe, expect, it } from "vitest";
 import { LAST_SNAPSHOT_KEY, walKey } from "../../src/format/keys.ts";
 import { FileSystemStore, LittleBigCluster, type NodeEnv } from "../../src/mod.ts";
 import { failureOf } from "../store/failure.ts";
-import { bytesOf, createTable, insert, isWalPut, join, LONG_MS, lead, namesIn, QUIET } from "../support/cluster.ts";
+import { bytesOf, createTable, insert, isWalPut, join, lead, namesIn, passSilence, QUIET } from "../support/cluster.ts";
 import { testDirectory } from "../support/directory.ts";
 import { settle, until, within } from "../support/wait.ts";
 
@@ -62,7 +62,7 @@ describe("the library", () => {
     first.faults.onCall = (call) => (isWalPut(call) ? { kind: "fail_before" } : undefined);
     const lost = failureOf(insert(first.node, "lost"));
     await settle();
-    second.clock.pass(LONG_MS);
+    passSilence(second);
     await second.node.waitForLeadership({ timeoutMs: 10_000 });
     const written = await insert(second.node, "won");
     first.faults.onCall = () => undefined;

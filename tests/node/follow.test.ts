@@ -52,7 +52,7 @@ describe("a follower", () => {
 
   it("that slept longer than the retention is read anew; readers keep the old image until the new one is complete", async () => {
     const store = await newStore();
-    const { node } = await lead(store, quiet);
+    const { node } = await lead(store, { ...quiet, join: UNREACHABLE });
     await createTable(node);
     await insert(node, "old");
     const follower = await join("follower", store, quiet);
