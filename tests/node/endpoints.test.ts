@@ -99,7 +99,9 @@ async function hanging() {
       return c.text("late");
     })
     .get("/quick", (c) => c.text("here"));
-  const subject = await lead(await newStore(), { settings: QUIET, join: { app } });
+  // Nobody is asked whether it is still there.
+  const settings = { ...QUIET, gossipIntervalMs: 60_000 };
+  const subject = await lead(await newStore(), { settings, join: { app } });
   return { subject, load };
 }
 

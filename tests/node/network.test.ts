@@ -282,15 +282,18 @@ describe("members", () => {
     expect(woken).toEqual([2]);
   });
 
-  /** Speaks to the leader as a member would, from an address where nobody listens. */
-  async function stranger(leader: Subject): Promise<{
+  /** Speaks to the leader as a member would; nobody listens at its address unless another is given. */
+  async function stranger(
+    leader: Subject,
+    address = "127.0.0.1:1",
+  ): Promise<{
     readonly isKnown: (to: Subject) => boolean;
     readonly post: (path: string, request: object, signal?: AbortSignal) => Promise<Response>;
     readonly member: Member;
   }> {
     const uuid = "a-stranger";
     const [own] = leader.node.members.current as [Member];
-    const member: Member = { ...own, uuid, address: "127.0.0.1:1", role: "follower" };
+    const member: Member = { ...own, uuid, address, role: "follower" };
     const secret = leader.node.db.get<{ value: string }>("SELECT value FROM _lbc WHERE key = 'secret'")?.value ?? "";
     let count = 0;
     const post = (path: string, request: object, signal?: AbortSignal) => {
@@ -306,7 +309,8 @@ describe("members", () => {
     const store = await newStore();
     const leader = await lead(store, { settings: { ...FAST, sessionTimeoutMs: 800 } });
     const follower = await join("follower", store, { settings: FAST });
-    const { isKnown, post, member } = await stranger(leader);
+    // Somebody answers there, so only its silence counts.
+    const { isKnown, post, member } = await stranger(leader, follower.node.address);
     const answer = await post("/.lbc/gossip", { member, isLeaving: false, wantsRoster: true });
     expect(await answer.json()).toMatchObject({ members: expect.arrayContaining([member]) });
     await until("the stranger", () => isKnown(follower));
@@ -317,6 +321,16 @@ describe("members", () => {
     await sleep(1600);
     expect(isKnown(follower)).toBe(true);
     await stream.body?.cancel();
+  });
+
+  it("forgets who is silent for two intervals and whose address refuses, long before the session time-out", async () => {
+    const store = await newStore();
+    const settings = { ...QUIET, gossipIntervalMs: 500 };
+    const leader = await lead(store, { settings });
+    const { isKnown, post, member } = await stranger(leader);
+    expect((await post("/.lbc/gossip", { member, isLeaving: false, wantsRoster: false })).status).toBe(200);
+    expect(isKnown(leader)).toBe(true);
+    await until("its end", () => !isKnown(leader));
   });
 
   it("forgets at once whose stream breaks and whose address refuses", async () => {
