@@ -54,8 +54,6 @@ export interface ObservedRequest {
 export interface MeteredStoreOptions {
   /** *Default* {@link S3_STANDARD_PRICES}. */
   readonly prices?: RequestPrices | undefined;
-  /** How many requests a `put` takes; *default* 1. With an `S3Store`, give its `requestsOfPut`. */
-  readonly requestsOfPut?: ((body: PutBody) => number) | undefined;
   /** Told of every call when it has ended, after it was counted. What it throws is dropped: a call's outcome is the store's. */
   readonly onRequest?: ((kind: RequestKind, request: ObservedRequest) => void) | undefined;
   /** Measures the calls for `onRequest`; *default* the machine's clock. */
@@ -76,7 +74,6 @@ export class MeteredStore implements ObjectStore {
   readonly url: string;
   readonly #store: ObjectStore;
   readonly #prices: RequestPrices;
-  readonly #requestsOfPut: (body: PutBody) => number;
   readonly #onRequest: ((kind: RequestKind, request: ObservedRequest) => void) | undefined;
   readonly #clock: Clock;
   readonly #counts: Record<RequestKind, MutableCounts> = {
@@ -92,7 +89,6 @@ export class MeteredStore implements ObjectStore {
     this.locality = store.locality;
     this.url = store.url;
     this.#prices = { ...(options.prices ?? S3_STANDARD_PRICES) };
-    this.#requestsOfPut = options.requestsOfPut ?? (() => 1);
     this.#onRequest = options.onRequest;
     this.#clock = options.clock ?? systemClock;
   }
@@ -112,6 +108,10 @@ export class MeteredStore implements ObjectStore {
     return { ...structuredClone(this.#counts), total, estimatedUsd };
   }
 
+  requestsOfPut(body: PutBody): number {
+    return this.#store.requestsOfPut?.(body) ?? 1;
+  }
+
   async get(key: string, options: GetOptions = {}): Promise<StoredObject | undefined> {
     const bytesIn = (object: StoredObject | undefined) => object?.bytes.length ?? 0;
     return await this.#count("get", 1, 0, () => this.#store.get(key, options), bytesIn);
@@ -122,7 +122,7 @@ export class MeteredStore implements ObjectStore {
   }
 
   async put(key: string, body: PutBody, options: PutOptions = {}): Promise<PutOutcome> {
-    const requests = this.#requestsOfPut(body);
+    const requests = this.requestsOfPut(body);
     return await this.#count("put", requests, body.byteLength, () => this.#store.put(key, body, options));
   }
 

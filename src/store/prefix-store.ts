@@ -31,6 +31,10 @@ export class PrefixStore implements ObjectStore {
     this.url = urlBelow(store.url, this.#prefix);
   }
 
+  requestsOfPut(body: PutBody): number {
+    return this.#store.requestsOfPut?.(body) ?? 1;
+  }
+
   async get(key: string, options: GetOptions = {}): Promise<StoredObject | undefined> {
     const object = await this.#store.get(this.#inner(key), options);
     return object === undefined ? undefined : { ...object, key };

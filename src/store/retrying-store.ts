@@ -73,6 +73,10 @@ export class RetryingStore implements ObjectStore {
     }
   }
 
+  requestsOfPut(body: PutBody): number {
+    return this.#store.requestsOfPut?.(body) ?? 1;
+  }
+
   async get(key: string, options: GetOptions = {}): Promise<StoredObject | undefined> {
     return await this.#repeat(options, () => this.#store.get(key, options));
   }

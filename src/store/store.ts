@@ -19,6 +19,8 @@ export interface ObjectStore {
   /** Where the store is, as a URL without credentials, for logs and messages. */
   readonly url: string;
 
+  /** How many requests a `put` of this body takes, for who counts what they cost; a store without this takes one. */
+  requestsOfPut?(body: PutBody): number;
   /** The object, or `undefined` if there is none. A range beyond the end is cut short. */
   get(key: string, options?: GetOptions): Promise<StoredObject | undefined>;
   /** The object's size and age without its bytes, or `undefined` if there is none. */

@@ -97,6 +97,10 @@ export class FaultyStore implements ObjectStore {
     while (this.#landing.size > 0) await Promise.allSettled(this.#landing);
   }
 
+  requestsOfPut(body: PutBody): number {
+    return this.#store.requestsOfPut?.(body) ?? 1;
+  }
+
   async get(key: string, options: GetOptions = {}): Promise<StoredObject | undefined> {
     return await this.#pass(this.#call("get", key), options, {
       effect: (signal) => this.#store.get(key, { ...options, signal }),

@@ -4,7 +4,7 @@ import { MemoryStore } from "../../src/store/memory-store.ts";
 import { MeteredStore, type ObservedRequest, type RequestKind } from "../../src/store/metered-store.ts";
 import { PrefixStore } from "../../src/store/prefix-store.ts";
 import { RetryingStore } from "../../src/store/retrying-store.ts";
-import type { ObjectStore } from "../../src/store/store.ts";
+import type { ObjectStore, PutBody } from "../../src/store/store.ts";
 import { FaultyStore, type StoreCall, type StoreFault } from "../../src/testing/faulty-store.ts";
 import { partSource } from "../../src/testing/store-checks/check.ts";
 import { codeOf } from "./failure.ts";
@@ -157,10 +157,13 @@ describe("RetryingStore", () => {
 describe("MeteredStore", () => {
   it("counts requests, bytes and failures by kind, and what they cost", async () => {
     let fails = false;
-    const faulty = new FaultyStore(new MemoryStore(), { onCall: () => (fails ? { kind: "fail_before" } : undefined) });
-    const store = new MeteredStore(faulty, {
+    const inParts = Object.assign(new MemoryStore(), {
+      requestsOfPut: ({ byteLength }: PutBody) => (byteLength > 100 ? 5 : 1),
+    });
+    const faulty = new FaultyStore(inParts, { onCall: () => (fails ? { kind: "fail_before" } : undefined) });
+    // However deep the store is that takes several requests for one put.
+    const store = new MeteredStore(new PrefixStore(new RetryingStore(faulty, { attemptsMax: 1 }), "p"), {
       prices: { get: 1, head: 10, put: 100, list: 1_000, delete: 10_000 },
-      requestsOfPut: (body) => (body.byteLength > 100 ? 5 : 1),
     });
     await store.put("a", BODY);
     await store.put("a", BODY, { ifAbsent: true });
