@@ -150,7 +150,10 @@ function claim(
   moment: Moment,
 ): Decision<FollowState, FollowAction> {
   const { provenAt } = state;
-  if (elapsedMs(provenAt, moment) > settings.sessionTimeoutMs) return ask(state, moment);
+  if (elapsedMs(provenAt, moment) > settings.sessionTimeoutMs) {
+    // While requests fail, a claim that is due is no reason to repeat them sooner.
+    return state.failures === 0 ? ask(state, moment) : wait({ ...state, mustAsk: true }, state.pollAtMs);
+  }
   const claimedAtMs = reason === "refused" ? moment.nowMs : Number.NEGATIVE_INFINITY;
   const contact = { ...state.contact, isGone: false, refusedAtMs: undefined, claimedAtMs };
   const claiming: FollowState = { ...state, activity: "claiming", claimAtMs: undefined, contact };

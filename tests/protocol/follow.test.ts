@@ -406,6 +406,29 @@ describe("rule 4: the leader's address refuses", () => {
       5170: asked none → claim refused`);
   });
 
+  test("P10: a claim that is due does not make a store that fails be asked more often", () => {
+    cut().play(`
+      5001: leaderRefused → -
+      5003: missing → ask after 7
+      5005: asked failed → wake 5055
+      5055: tick → ask after 7
+      5060: asked failed → wake 5160
+      5110: leaderRefused → wake 5160
+      5160: tick → ask after 7
+      5161: asked failed → wake 5361
+      5361: tick → ask after 7
+      5370: asked none → claim refused`);
+    new Scenario().play(`
+      0: tick → fetch 8
+      5: applied 8 vacant → fetch 9
+      10: missing → ask after 8
+      11: asked failed → wake 61
+      61: tick → ask after 8
+      62: asked failed → wake 162
+      162: tick → ask after 8
+      170: asked none → claim vacant`);
+  });
+
   test("a stream that is back ends it", () => {
     cut().play(`
       5001: leaderRefused → -
@@ -637,10 +660,22 @@ test("whatever happens, one thing at a time is under way, or it wakes up in fini
     for (let count = 0; count < 60; count++) {
       const choices = answers[state.activity] as readonly string[];
       const answer = choices[Math.floor(random() * choices.length)] as string;
-      const isOutside = random() < 0.2;
+      const isOutside = random() < 0.4;
       const [name, rest] = answer.split(" ");
+      const near = state.epoch + Math.floor(random() * 3);
+      const outside = [
+        `wanted ${near} ${nowMs + 500}`,
+        `told ${near}`,
+        `pushed ${near} other`,
+        "streamClosed",
+        "leaderRefused",
+        "leaderRefused",
+        "accepting",
+        "handover",
+        "changed other",
+      ];
       const text = isOutside
-        ? `wanted ${state.epoch + Math.floor(random() * 3)} ${nowMs + 500}`
+        ? (outside[Math.floor(random() * outside.length)] as string)
         : /applied|bootstrapped|fenced|steppedDown/.test(answer)
           ? `${name} ${state.epoch + 1} ${rest ?? ""}`
           : answer;
@@ -655,6 +690,11 @@ test("whatever happens, one thing at a time is under way, or it wakes up in fini
       const isBusy = next.activity !== "waiting";
       const hadNothing = before.activity === "waiting" || (!isOutside && text !== "tick");
       expect(actions.length === 1, `${before.activity} ${text}`).toBe(isBusy && hadNothing);
+      if (!isOutside && /fail|damaged/i.test(text))
+        expect(
+          actions.map(({ type }) => type),
+          "a failure is followed by a pause",
+        ).not.toContain("ask");
       if (!isBusy) expect(wakeAtMs).toBeLessThan(nowMs + 60_000);
       for (const action of actions) {
         if (action.type === "fetch") expect(action.epoch).toBe(next.epoch + 1);
