@@ -97,7 +97,7 @@ export class NodeNetwork {
     const { parts, identity, tls, secret } = components;
     const { clock, random } = parts.settings;
     this.#pool = new PeerPool({ clock, random, tls, scheme: tls === undefined ? "http" : "https" });
-    this.#requests = new NodeRequests({ parts, uuid: identity.uuid, pool: this.#pool, tls, secret });
+    this.#requests = new NodeRequests({ parts, uuid: identity.uuid, pool: this.#pool, secret });
     this.#publisher = new Publisher();
   }
 

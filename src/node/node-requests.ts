@@ -2,9 +2,8 @@
 import { toBase64Url } from "../base/bytes.ts";
 import { ClusterError } from "../errors.ts";
 import { NONCE_HEADER, signRequest } from "../net/auth.ts";
-import { Peer } from "../net/peer.ts";
+import type { Peer } from "../net/peer.ts";
 import { refusalOf } from "../net/peer-error.ts";
-import type { ClientTls } from "../net/tls.ts";
 import type { NodeParts } from "./parts.ts";
 import type { PeerPool } from "./peer-pool.ts";
 
@@ -32,7 +31,6 @@ export interface NodeRequestsOptions {
   /** Of this node. */
   readonly uuid: string;
   readonly pool: PeerPool;
-  readonly tls: ClientTls | undefined;
   /** The cluster's secret; `undefined` in a cluster of the original without a configured one. */
   secret(): string | undefined;
 }
@@ -75,7 +73,7 @@ export class NodeRequests {
 
   /** The same over a connection of its own, for who is not talked to again. */
   async postOnce(target: NodeTarget, path: string, value: unknown, limits: RequestLimits): Promise<void> {
-    const peer = this.#newPeer(target.address);
+    const peer = this.#options.pool.apart(target.address);
     try {
       const { response } = await this.#postBy(peer, target, path, value, limits);
       await response.body?.cancel();
@@ -86,7 +84,7 @@ export class NodeRequests {
 
   /** Whether an address refuses connections. */
   async isRefusing(address: string): Promise<boolean> {
-    const peer = this.#newPeer(address);
+    const peer = this.#options.pool.apart(address);
     try {
       await peer.connect();
       return false;
@@ -109,12 +107,5 @@ export class NodeRequests {
     const headers = { ...signed, "content-type": "application/json" };
     const response = await peer.fetch(path, { method: "POST", body, headers, ...limits });
     return { response, nonce: signed[NONCE_HEADER] ?? "" };
-  }
-
-  #newPeer(address: string): Peer {
-    const { parts, tls } = this.#options;
-    const { clock, random } = parts.settings;
-    const scheme = tls === undefined ? "http" : "https";
-    return new Peer(`${scheme}://${address}`, { clock, random, ...(tls === undefined ? {} : { tls }) });
   }
 }

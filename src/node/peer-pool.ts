@@ -39,10 +39,15 @@ export class PeerPool {
     if (this.#isClosed) throw new ClusterError("closed", "node_closed", "the node was shut down");
     const known = this.#peers.get(address);
     if (known !== undefined) return known;
-    const { clock, random, scheme, tls } = this.#options;
-    const peer = new Peer(`${scheme}://${address}`, { clock, random, ...(tls === undefined ? {} : { tls }) });
+    const peer = this.apart(address);
     this.#peers.set(address, peer);
     return peer;
+  }
+
+  /** A peer that is not shared, for who is not talked to again; who asked for it closes it. */
+  apart(address: string): Peer {
+    const { clock, random, scheme, tls } = this.#options;
+    return new Peer(`${scheme}://${address}`, { clock, random, ...(tls === undefined ? {} : { tls }) });
   }
 
   /** Closes the peers of all other addresses, once their answers in flight are there. */
