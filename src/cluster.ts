@@ -1,6 +1,6 @@
 import { type ClusterOptions, type ClusterSettings, parseClusterOptions } from "./config.ts";
 import { isClusterError } from "./errors.ts";
-import { hasEpochs, initialize } from "./node/init.ts";
+import { hasEpochs, initialize } from "./history/init.ts";
 import { type JoinOptions, join, nodeParts } from "./node/join.ts";
 import type { ClusterNode } from "./node/node.ts";
 

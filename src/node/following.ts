@@ -4,6 +4,8 @@
  */
 import { errorMessage, isClusterError } from "../errors.ts";
 import { walKey } from "../format/keys.ts";
+import { type Bootstrapped, bootstrap } from "../history/bootstrap.ts";
+import { listLaterEpochs } from "../history/listing.ts";
 import { judgeLaterEpochs } from "../protocol/bootstrap.ts";
 import { stepFollow } from "../protocol/follow.ts";
 import {
@@ -17,9 +19,7 @@ import {
 } from "../protocol/follow-state.ts";
 import { elapsedMs, type Instant } from "../protocol/moment.ts";
 import type { Replica } from "../sqlite/replica.ts";
-import { type Bootstrapped, bootstrap } from "./bootstrap.ts";
 import type { LeadershipEnd } from "./leadership.ts";
-import { listLaterEpochs } from "./listing.ts";
 import { Machine, momentOf } from "./machine.ts";
 import type { EpochSource } from "./metrics-sink.ts";
 import type { NodeParts } from "./parts.ts";

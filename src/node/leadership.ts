@@ -8,6 +8,7 @@ import { ClusterError, errorMessage } from "../errors.ts";
 import { walKey } from "../format/keys.ts";
 import type { Leader, SystemRows } from "../format/system-rows.ts";
 import { parseWal, type Wal } from "../format/wal.ts";
+import { listLaterEpochs } from "../history/listing.ts";
 import { sha256Hex } from "../platform/system.ts";
 import {
   acceptsTransactions,
@@ -32,7 +33,6 @@ import {
   steppedDown,
   unknownOutcome,
 } from "./batch.ts";
-import { listLaterEpochs } from "./listing.ts";
 import { Machine, momentOf } from "./machine.ts";
 import { changedRows, nextRows } from "./next-rows.ts";
 import { deleteOrphan } from "./orphan.ts";

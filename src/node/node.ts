@@ -2,6 +2,8 @@
 import { defer } from "../base/deferred.ts";
 import { ClusterError, errorMessage, isClusterError } from "../errors.ts";
 import type { Leader } from "../format/system-rows.ts";
+import type { Bootstrapped } from "../history/bootstrap.ts";
+import { Snapshotter } from "../history/snapshotter.ts";
 import { type Watch, WatchSource } from "../platform/watch.ts";
 import type { ClaimReason } from "../protocol/follow-state.ts";
 import type { Instant } from "../protocol/moment.ts";
@@ -11,17 +13,14 @@ import type { Replica } from "../sqlite/replica.ts";
 import type { Transaction } from "../sqlite/writer.ts";
 import type { ObjectStore } from "../store/store.ts";
 import type { Ack, DurableEpoch } from "./batch.ts";
-import type { Bootstrapped } from "./bootstrap.ts";
 import { Following } from "./following.ts";
 import type { HealthPhase } from "./health.ts";
-
 import { Leadership, type LeadershipEnd } from "./leadership.ts";
 import type { MemberFetch } from "./member-request.ts";
 import type { NodeMetrics } from "./metrics.ts";
 import type { NodeNetwork } from "./network.ts";
 import type { NodeParts } from "./parts.ts";
 import type { RoleClient, RoleClientOptions } from "./role-client.ts";
-import { Snapshotter } from "./snapshotter.ts";
 import type { NodeStatus } from "./status.ts";
 import { describeLevel, Syncing, type SyncLevel } from "./syncing.ts";
 import { type WaitOptions, withLimits } from "./waiting.ts";

@@ -1,11 +1,11 @@
 /** Making a node's database as fresh as somebody asks for (docs/architecture.md §7). */
 import { ClusterError, errorMessage } from "../errors.ts";
 import { walKey } from "../format/keys.ts";
+import { listObjects } from "../history/listing.ts";
 import { sleep } from "../platform/sleep.ts";
 import { backoffMs } from "../protocol/moment.ts";
 import type { DurableEpoch } from "./batch.ts";
 import { EpochWaiters } from "./epoch-waiters.ts";
-import { listObjects } from "./listing.ts";
 import type { NodeParts } from "./parts.ts";
 
 /** How fresh `sync` makes the node. */

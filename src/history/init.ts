@@ -14,7 +14,7 @@ import { ReplicaState, SystemReader } from "../sqlite/replica-state.ts";
 import { Writer } from "../sqlite/writer.ts";
 import type { ObjectStore } from "../store/store.ts";
 import { listLaterEpochs } from "./listing.ts";
-import type { NodeParts } from "./parts.ts";
+import type { HistoryParts } from "./parts.ts";
 
 const SECRET_BYTES = 32;
 const PROBE_CREATORS = 32;
@@ -26,7 +26,7 @@ const CREATE_ATTEMPTS_MAX = 8;
  *
  * @throws ClusterError `invalid`/`already_initialized`, `invalid`/`store_not_atomic`, and the store's own errors
  */
-export async function initialize(parts: NodeParts, signal: AbortSignal | undefined): Promise<void> {
+export async function initialize(parts: HistoryParts, signal: AbortSignal | undefined): Promise<void> {
   const { store, log } = parts;
   if (await hasEpochs(store, signal)) throw alreadyInitialized(store);
   await proveAtomicCreate(store, parts, signal);
@@ -37,7 +37,7 @@ export async function initialize(parts: NodeParts, signal: AbortSignal | undefin
 }
 
 /** Writes what an init that stopped half way has left out: the first snapshot and the marker. */
-export async function completeInit(parts: NodeParts, signal: AbortSignal | undefined): Promise<void> {
+export async function completeInit(parts: HistoryParts, signal: AbortSignal | undefined): Promise<void> {
   const { store, settings } = parts;
   const wal = await store.get(walKey(0), { signal });
   if (wal === undefined) return;
@@ -76,7 +76,7 @@ export async function hasEpochs(store: ObjectStore, signal: AbortSignal | undefi
   }
 }
 
-async function firstEpoch({ settings }: NodeParts): Promise<Uint8Array> {
+async function firstEpoch({ settings }: HistoryParts): Promise<Uint8Array> {
   const { clock, random, id } = settings;
   const context = await createSqlite(clock, random);
   const lastUpdate = new Date(clock.wallMs()).toISOString();
@@ -90,7 +90,11 @@ async function firstEpoch({ settings }: NodeParts): Promise<Uint8Array> {
 }
 
 /** Gives false if another init was first. */
-async function createFirstEpoch(wal: Uint8Array, parts: NodeParts, signal: AbortSignal | undefined): Promise<boolean> {
+async function createFirstEpoch(
+  wal: Uint8Array,
+  parts: HistoryParts,
+  signal: AbortSignal | undefined,
+): Promise<boolean> {
   const { store } = parts;
   const isOurs = await repeat("init_create_failed", parts, signal, async () => {
     const outcome = await store.put(walKey(0), wal, { ifAbsent: true, signal });
@@ -109,7 +113,7 @@ async function createFirstEpoch(wal: Uint8Array, parts: NodeParts, signal: Abort
 /** Repeats what failed for a passing reason. */
 async function repeat<T>(
   event: string,
-  parts: NodeParts,
+  parts: HistoryParts,
   signal: AbortSignal | undefined,
   action: () => Promise<T>,
 ): Promise<T> {
@@ -131,7 +135,11 @@ async function repeat<T>(
  *
  * @throws ClusterError `invalid`/`store_not_atomic`
  */
-async function proveAtomicCreate(store: ObjectStore, parts: NodeParts, signal: AbortSignal | undefined): Promise<void> {
+async function proveAtomicCreate(
+  store: ObjectStore,
+  parts: HistoryParts,
+  signal: AbortSignal | undefined,
+): Promise<void> {
   const { random } = parts.settings;
   for (let attempt = 1; ; attempt++) {
     const key = `${PREFIX}.probe-${toHex(random.bytes(8))}`;

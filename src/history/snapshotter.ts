@@ -7,11 +7,11 @@ import { epochText, LAST_SNAPSHOT_KEY, snapshotKey } from "../format/keys.ts";
 import { isSnapshotDue } from "../protocol/snapshots.ts";
 import type { Replica } from "../sqlite/replica.ts";
 import { readMarker } from "./listing.ts";
-import type { NodeParts } from "./parts.ts";
+import type { HistoryParts } from "./parts.ts";
 import { WalMeter } from "./wal-meter.ts";
 
 export class Snapshotter {
-  readonly #parts: NodeParts;
+  readonly #parts: HistoryParts;
   readonly #replica: Replica;
   readonly #meter = new WalMeter();
   #snapshotEpoch = 0;
@@ -20,7 +20,7 @@ export class Snapshotter {
   #running: Promise<void> | undefined;
   #onEpoch: () => void = () => {};
 
-  constructor(parts: NodeParts, replica: Replica) {
+  constructor(parts: HistoryParts, replica: Replica) {
     this.#parts = parts;
     this.#replica = replica;
   }
