@@ -1,7 +1,7 @@
 /**
  * The package as users get it: packs it, serves it from a registry of its own
  * on loopback, installs it into an empty project with npm, Deno and Bun, type
- * checks a small program there and runs it.
+ * checks a small program there and runs it; and the command.
  */
 import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
@@ -17,6 +17,8 @@ import { Worker } from "node:worker_threads";
 const ROOT = fileURLToPath(new URL("..", import.meta.url));
 const BIN = join(ROOT, "node_modules", ".bin");
 const EXPECTED = "1 row in epoch 2: lol";
+
+type Environment = Readonly<Record<string, string>>;
 
 const PROGRAM = `import { LittleBigCluster, MemoryStore } from "littlebigcluster";
 import { storeConformance } from "littlebigcluster/testing";
@@ -131,6 +133,7 @@ function checkNpm(directory: string, registry: string): void {
   run("npm", ["install", "--registry", registry, "--save-dev", "@types/node@22"], directory);
   run(process.execPath, [join(ROOT, "node_modules/typescript/bin/tsc"), "-p", "."], directory);
   expectOutput(run(process.execPath, ["--import", import.meta.resolve("tsx"), "main.ts"], directory));
+  checkCommand(directory, [join(directory, "node_modules", ".bin", "lbc")], {});
 }
 
 function checkDeno(directory: string, registry: string): void {
@@ -139,6 +142,7 @@ function checkDeno(directory: string, registry: string): void {
   run(deno, ["add", "npm:littlebigcluster"], directory, environment);
   run(deno, ["check", "main.ts"], directory, environment);
   expectOutput(run(deno, ["run", "-A", "main.ts"], directory, environment));
+  checkCommand(directory, [deno, "run", "-A", "npm:littlebigcluster/lbc"], environment);
 }
 
 function checkBun(directory: string, registry: string): void {
@@ -151,13 +155,26 @@ function checkBun(directory: string, registry: string): void {
   run(bun, ["add", "littlebigcluster"], directory, environment);
   run(process.execPath, [join(ROOT, "node_modules/typescript/bin/tsc"), "-p", "."], directory);
   expectOutput(run(bun, ["main.ts"], directory, environment));
+  checkCommand(directory, [bun, "x", "--bun", "lbc"], environment);
+}
+
+/** `lbc` as it is installed: makes a cluster in a directory and shows it. */
+function checkCommand(directory: string, command: readonly [string, ...string[]], environment: Environment): void {
+  const [program, ...first] = command;
+  const store = join(directory, "store");
+  const lbc = (...args: string[]) => run(program, [...first, ...args], directory, { ...environment, LBC_STORE: store });
+  const { version } = JSON.parse(readFileSync(join(ROOT, "package.json"), "utf8")) as { version: string };
+  if (lbc("--version").trim() !== version) throw new Error(`lbc --version did not print ${version}`);
+  lbc("init", "--id", "packed");
+  const { id, newestEpoch } = JSON.parse(lbc("status", "--json")) as Record<string, unknown>;
+  if (id !== "packed" || newestEpoch !== 0) throw new Error(`lbc status showed cluster ${id} at epoch ${newestEpoch}`);
 }
 
 function expectOutput(output: string): void {
   if (!output.includes(EXPECTED)) throw new Error(`expected "${EXPECTED}", the program printed:\n${output}`);
 }
 
-function run(command: string, args: readonly string[], cwd: string, environment: Record<string, string> = {}): string {
+function run(command: string, args: readonly string[], cwd: string, environment: Environment = {}): string {
   const result = spawnSync(command, args, {
     cwd,
     encoding: "utf8",

@@ -1,8 +1,19 @@
 import { type ClusterOptions, type ClusterSettings, parseClusterOptions } from "./config.ts";
 import { isClusterError } from "./errors.ts";
-import { hasEpochs, initialize } from "./history/init.ts";
+import { ClusterHistory, type VerifyOptions } from "./history/cluster-history.ts";
+import type { RowChange } from "./history/diff.ts";
+import type { Exported, ExportOptions } from "./history/export.ts";
+import type { Forked, ForkOptions } from "./history/fork.ts";
+import { hasEpochs, type InitOptions, initialize } from "./history/init.ts";
+import type { EpochRecord, HistoryOptions } from "./history/log.ts";
+import type { OpenAtOptions, PastDb } from "./history/past.ts";
+import type { HistoryExtent, Point } from "./history/point.ts";
+import type { LongCallOptions } from "./history/progress.ts";
+import type { VacuumReport } from "./history/retention.ts";
+import type { VerifyReport } from "./history/verify-report.ts";
 import { type JoinOptions, join, nodeParts } from "./node/join.ts";
 import type { ClusterNode } from "./node/node.ts";
+import type { ObjectStore } from "./store/store.ts";
 
 /**
  * A cluster in an object store.
@@ -33,8 +44,8 @@ export class LittleBigCluster {
    *
    * @throws ClusterError `invalid`: `already_initialized`, `store_not_atomic`, or what the store says
    */
-  async init(options: { readonly signal?: AbortSignal | undefined } = {}): Promise<void> {
-    await initialize(nodeParts(this.#settings), options.signal);
+  async init(options: InitOptions = {}): Promise<void> {
+    await initialize(nodeParts(this.#settings), options);
   }
 
   /** Whether there is a cluster, of whatever id: one LIST. */
@@ -61,5 +72,72 @@ export class LittleBigCluster {
   /** Joins as a node that never leads. */
   joinAsFollower(options: JoinOptions = {}): Promise<ClusterNode> {
     return join(this.#settings, options, false);
+  }
+
+  /**
+   * The database as of a point in time, read-only, beside whatever runs: takes its whole size in memory until it is
+   * closed.
+   *
+   * @throws ClusterError `invalid`: `bad_point`, `point_in_future`, `point_before_history`; `corrupt`
+   */
+  openAt(point: Point, options: OpenAtOptions = {}): Promise<PastDb> {
+    return this.#history().openAt(point, options);
+  }
+
+  /** The earliest epoch that can be restored, and the newest. */
+  extent(options: { readonly signal?: AbortSignal | undefined } = {}): Promise<HistoryExtent> {
+    return this.#history().extent(options.signal);
+  }
+
+  /** The epochs of the history, with what each tells of itself. */
+  history(options: HistoryOptions = {}): AsyncIterable<EpochRecord> {
+    return this.#history().list(options);
+  }
+
+  /** The rows that differ between two points, table by table; both databases are in memory until it ends. */
+  diff(pointA: Point, pointB: Point, options: OpenAtOptions = {}): AsyncIterable<RowChange> {
+    return this.#history().diff(pointA, pointB, options);
+  }
+
+  /**
+   * Writes the database as of a point to a file that any SQLite opens. The cluster's secret is not in it.
+   *
+   * @throws ClusterError `invalid`: as `openAt`, `file_exists`, `file_unwritable`, `secret_in_data`
+   */
+  export(point: Point, file: string, options: ExportOptions = {}): Promise<Exported> {
+    return this.#history().export(point, file, options);
+  }
+
+  /**
+   * Makes another cluster, in another place and with another id and secret, that begins as this one was at a point. This
+   * one is not touched.
+   *
+   * @throws ClusterError `invalid`: as `openAt`, `same_cluster_id`, `already_initialized`, `store_not_atomic`
+   */
+  fork(point: Point, store: ObjectStore, options: ForkOptions): Promise<Forked> {
+    return this.#history().fork(point, store, options);
+  }
+
+  /**
+   * The restore drill: reads the whole history from a snapshot on, checks every object, the hash chain, the state
+   * checksums, that snapshots and packs are what the epochs lead to, and SQLite's integrity; says what cannot be restored.
+   *
+   * @throws ClusterError `invalid`/`not_initialized`, and what the store says; damage is in the report
+   */
+  verify(options: VerifyOptions = {}): Promise<VerifyReport> {
+    return this.#history().verify(options);
+  }
+
+  /**
+   * Deletes what is older than `retentionMs`, as the leader does by itself. Any number of nodes may do so at once.
+   *
+   * @throws ClusterError `corrupt` if what must be kept is not whole: then nothing is deleted
+   */
+  vacuum(options: LongCallOptions = {}): Promise<VacuumReport> {
+    return this.#history().vacuum(options);
+  }
+
+  #history(): ClusterHistory {
+    return new ClusterHistory(nodeParts(this.#settings));
   }
 }

@@ -12,6 +12,7 @@ import type { ObjectStore } from "./store/store.ts";
 
 const MIB = 1024 * 1024;
 const MINUTE_MS = 60_000;
+const DAY_MS = 24 * 60 * MINUTE_MS;
 
 /** A sustained rate and a burst, of epochs. */
 export interface RequestBudget {
@@ -19,13 +20,15 @@ export interface RequestBudget {
   readonly burst: number;
 }
 
-/** When the leader takes a snapshot. */
+/** When the leader takes a snapshot: when joining would read more than one, after the last one. */
 export interface SnapshotOptions {
-  /** When the WALs since the last one exceed the larger of this, *default* 4 MiB, … */
+  /** When the packs and WALs since the last one exceed the larger of this, *default* 4 MiB, … */
   readonly walBytesMin?: number | undefined;
   /** … and this fraction of the database, *default* 0.5 … */
   readonly databaseFraction?: number | undefined;
-  /** … or after so many epochs, *default* 300. */
+  /** … or are so many objects, *default* 96 … */
+  readonly objectsMax?: number | undefined;
+  /** … or after so many epochs, *default* 65 536. */
   readonly epochsMax?: number | undefined;
   /** Never more often than this, *default* 30 000. */
   readonly intervalMinMs?: number | undefined;
@@ -68,6 +71,15 @@ export interface ClusterOptions {
   /** … and bytes held for it, *default* 64 MiB. */
   readonly fetchBytesMax?: number | undefined;
   readonly snapshot?: SnapshotOptions | undefined;
+  /** How long history is kept: every epoch younger than this can be restored. *Default* 7 days, at least an hour. */
+  readonly retentionMs?: number | undefined;
+  /** How often the leader looks for what has become too old. *Default* 10 minutes. */
+  readonly retentionIntervalMs?: number | undefined;
+  /**
+   * How often the leader reads the whole history in the background and proves that it can be restored. *Default*: never,
+   * because it costs a read of everything; `cluster.verify()` and `lbc verify` do it when they are asked.
+   */
+  readonly verifyIntervalMs?: number | undefined;
   /** How often a node reports itself to the leader at the most, and the leader tells of what is no news. *Default* 1 000. */
   readonly gossipIntervalMs?: number | undefined;
   /**
@@ -96,11 +108,14 @@ export interface ClusterOptions {
 type Filled<Options> = { readonly [Name in keyof Options]-?: Exclude<Options[Name], undefined> };
 
 /** Validated options with every default filled in. */
-export interface ClusterSettings extends Omit<Filled<ClusterOptions>, "requestBudget" | "secret" | "snapshot"> {
+export interface ClusterSettings
+  extends Omit<Filled<ClusterOptions>, "requestBudget" | "secret" | "snapshot" | "verifyIntervalMs"> {
   readonly snapshot: Filled<SnapshotOptions>;
   /** `undefined` where requests are free. */
   readonly budget: RequestBudget | undefined;
   readonly secret: string | undefined;
+  /** `undefined`: never. */
+  readonly verifyIntervalMs: number | undefined;
 }
 
 const milliseconds = (min: number, max: number) => z.number().int().min(min).max(max);
@@ -115,8 +130,9 @@ const snapshotShape = z.strictObject({
     .min(0)
     .default(4 * MIB),
   databaseFraction: z.number().min(0).default(0.5),
-  epochsMax: count().default(300),
-  intervalMinMs: milliseconds(0, 24 * 60 * MINUTE_MS).default(30_000),
+  objectsMax: count().default(96),
+  epochsMax: count().default(65_536),
+  intervalMinMs: milliseconds(0, DAY_MS).default(30_000),
 });
 
 const clusterShape = z.strictObject({
@@ -139,9 +155,12 @@ const clusterShape = z.strictObject({
   fetchParallel: count(256).default(16),
   fetchBytesMax: count().default(64 * MIB),
   snapshot: z.preprocess((value) => value ?? {}, snapshotShape),
+  retentionMs: milliseconds(60 * MINUTE_MS, 100 * 365 * DAY_MS).default(7 * DAY_MS),
+  retentionIntervalMs: milliseconds(10, DAY_MS).default(10 * MINUTE_MS),
+  verifyIntervalMs: milliseconds(10, 366 * DAY_MS).optional(),
   gossipIntervalMs: milliseconds(10, MINUTE_MS).default(1000),
   fastFailover: z.boolean().default(true),
-  readyLagMaxMs: milliseconds(1, 24 * 60 * MINUTE_MS).default(20_000),
+  readyLagMaxMs: milliseconds(1, DAY_MS).default(20_000),
   openEndpoints: z.array(z.enum(["status", "health", "metrics"])).default(["status", "health", "metrics"]),
   shutdownTimeoutMs: milliseconds(0, 10 * MINUTE_MS).default(10_000),
   requestBytesMax: count().default(16 * MIB),
@@ -194,7 +213,8 @@ export function parseClusterOptions(options: ClusterOptions): ClusterSettings {
   const standard = settings.store.locality === "remote" ? REMOTE_BUDGET : undefined;
   const budget = requestBudget === "unlimited" ? undefined : (requestBudget ?? standard);
   const snapshot = Object.freeze(settings.snapshot);
-  return Object.freeze({ ...settings, snapshot, secret: settings.secret, budget: budget && Object.freeze(budget) });
+  const { secret, verifyIntervalMs } = settings;
+  return Object.freeze({ ...settings, snapshot, secret, verifyIntervalMs, budget: budget && Object.freeze(budget) });
 }
 
 /**

@@ -6,6 +6,7 @@ interface Manifest {
   readonly name: string;
   readonly version: string;
   readonly exports: Readonly<Record<string, string | { readonly default: string }>>;
+  readonly bin: Readonly<Record<string, string>>;
   readonly dependencies: Readonly<Record<string, string>>;
   readonly devDependencies: Readonly<Record<string, string>>;
   readonly imports: Readonly<Record<string, string>>;
@@ -14,6 +15,8 @@ interface Manifest {
 const read = (name: string) => JSON.parse(readFileSync(new URL(`../${name}`, import.meta.url), "utf8")) as Manifest;
 const npm = read("package.json");
 const deno = read("deno.json");
+
+const OF_THE_COMMAND = ["@clack/prompts", "cli-progress", "cli-table3", "commander", "csv-stringify", "picocolors"];
 
 describe("package.json and deno.json say the same", () => {
   it("version, which is also that of the code", () => {
@@ -27,7 +30,29 @@ describe("package.json and deno.json say the same", () => {
       typeof target === "string" ? [] : [[name, target.default]],
     );
     const ofDeno = Object.entries(deno.exports).map(([name, target]) => [name, built(String(target))]);
-    expect(ofNpm).toEqual(ofDeno);
+    // A program is run by its name in one registry, by its export in the other.
+    expect([...ofNpm, ["./cli", npm.bin["lbc"]]]).toEqual(ofDeno);
+  });
+
+  it("the library without the libraries of the command", () => {
+    const imported = (file: string): string => readFileSync(new URL(`../src/${file}`, import.meta.url), "utf8");
+    const seen = new Set<string>();
+    const packages = new Set<string>();
+    const visit = (file: string): void => {
+      if (seen.has(file)) return;
+      seen.add(file);
+      for (const [, target = ""] of imported(file).matchAll(/from "([^"]+)"/g)) {
+        if (target.startsWith(".")) visit(new URL(target, `file:///${file}`).pathname.slice(1));
+        else if (!target.startsWith("node:")) packages.add(target.replace(/^(@[^/]+\/[^/]+|[^/]+).*$/, "$1"));
+      }
+    };
+    for (const entry of ["mod.ts", "testing/mod.ts"]) visit(entry);
+    expect(seen.size).toBeGreaterThan(100);
+    expect([...seen].filter((file) => file.startsWith("cli/"))).toEqual([]);
+    for (const name of OF_THE_COMMAND) {
+      expect(Object.keys(npm.dependencies)).toContain(name);
+      expect(packages).not.toContain(name);
+    }
   });
 
   it("dependencies and their versions", () => {

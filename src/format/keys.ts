@@ -45,7 +45,12 @@ export function snapshotKey(epoch: number): string {
   return `${PREFIX}${epochText(epoch)}.db`;
 }
 
-/** A LIST that starts after this key sees every object of `epoch` and later. */
+/** Key of the pack with the pages that changed in (`from`, `to`]. */
+export function packKey(from: number, to: number): string {
+  return `${PREFIX}${epochText(from)}-${epochText(to)}.pack`;
+}
+
+/** A LIST that starts after this key sees every object of `epoch` and later, and the packs that begin there. */
 export function beforeEpochKey(epoch: number): string {
   return `${PREFIX}${epochText(epoch)}`;
 }

@@ -30,6 +30,16 @@ export interface Chain {
   readonly state: string;
 }
 
+/** Marks an epoch that restores the state of an earlier one. The row stays in the epochs after it. */
+export interface RollbackMark {
+  /** The epoch that it marks: the one after `from`. */
+  readonly epoch: number;
+  /** The newest epoch when it was written. */
+  readonly from: number;
+  /** The epoch whose state it restores. */
+  readonly to: number;
+}
+
 /** The decoded system table. */
 export interface SystemRows {
   readonly clusterId: string;
@@ -42,6 +52,8 @@ export interface SystemRows {
   /** Authenticates internal requests; `undefined` in clusters of the original. */
   readonly secret: string | undefined;
   readonly format: number | undefined;
+  /** The newest rollback that this state has behind it; it says that the state itself is one only if it names its epoch. */
+  readonly rollback: RollbackMark | undefined;
 }
 
 /**
@@ -77,6 +89,7 @@ export function decodeSystemRows(rows: ReadonlyMap<string, unknown>, what: strin
     chain: decodeObject(text("chain"), what, "chain", isChain),
     secret: text("secret"),
     format,
+    rollback: decodeObject(text("rollback"), what, "rollback", isRollback),
   };
 }
 
@@ -88,6 +101,11 @@ export function encodeLeader(leader: Leader): string {
 /** Text of a `chain` row. */
 export function encodeChain(chain: Chain): string {
   return JSON.stringify({ epoch: chain.epoch, wal: chain.wal, state: chain.state });
+}
+
+/** Text of a `rollback` row. */
+export function encodeRollback(mark: RollbackMark): string {
+  return JSON.stringify({ epoch: mark.epoch, from: mark.from, to: mark.to });
 }
 
 function decodeObject<T>(
@@ -115,6 +133,12 @@ function isLeader(value: Record<string, unknown>): value is Leader & Record<stri
 
 function isChain(value: Record<string, unknown>): value is Chain & Record<string, unknown> {
   return Number.isSafeInteger(value["epoch"]) && isHex(value["wal"], 64) && isHex(value["state"], 16);
+}
+
+function isRollback(value: Record<string, unknown>): value is RollbackMark & Record<string, unknown> {
+  const { epoch, from, to } = value;
+  const isEpoch = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) >= 0;
+  return isEpoch(epoch) && isEpoch(from) && isEpoch(to) && epoch === from + 1 && to <= from;
 }
 
 function isHex(value: unknown, digits: number): boolean {

@@ -27,7 +27,6 @@ export const FRAME_HEADER_BYTES = 24;
 export const PAGE_BYTES = 4096;
 
 const FRAME_BYTES = FRAME_HEADER_BYTES + PAGE_BYTES;
-const FRAME_WORDS = FRAME_BYTES / 4;
 const PAGE_WORDS = PAGE_BYTES / 4;
 const MAGIC_LITTLE_ENDIAN = 0x377f0682;
 const MAGIC_BIG_ENDIAN = 0x377f0683;
@@ -57,6 +56,11 @@ export function walByteLength(frameCount: number): number {
   return WAL_HEADER_BYTES + frameCount * FRAME_BYTES;
 }
 
+/** Frames of a WAL file of so many bytes. */
+export function walFrameCount(byteLength: number): number {
+  return (byteLength - WAL_HEADER_BYTES) / FRAME_BYTES;
+}
+
 /**
  * Verifies a WAL file of one commit.
  *
@@ -65,7 +69,20 @@ export function walByteLength(frameCount: number): number {
  * @throws ClusterError `corrupt`/`wal_corrupt` with `details.object`, `where`, `expected`, `found`
  */
 export function parseWal(bytes: Uint8Array, what: string): Wal {
-  if (bytes.length < walByteLength(1)) refuse(what, "file size", `at least ${walByteLength(1)} bytes`, bytes.length);
+  return parseWalPrefix(bytes, bytes.length, what);
+}
+
+/**
+ * Verifies the header and the whole frames of the beginning of a WAL file of one commit; `pageCount` is 0 if the last
+ * frame is not among them.
+ *
+ * @param fileBytes size of the whole file
+ */
+export function parseWalPrefix(bytes: Uint8Array, fileBytes: number, what: string): Wal {
+  if (fileBytes < walByteLength(1)) refuse(what, "file size", `at least ${walByteLength(1)} bytes`, fileBytes);
+  if (bytes.length < walByteLength(1) || bytes.length > fileBytes) {
+    refuse(what, "bytes read", `${walByteLength(1)} to ${fileBytes}`, bytes.length);
+  }
   // Not by `slice`: that of a `Buffer`, which pieces of a stream are, is a view.
   const aligned = bytes.byteOffset % 4 === 0 ? bytes : new Uint8Array(bytes);
   const words = new Uint32Array(aligned.buffer, aligned.byteOffset, aligned.length >>> 2);
@@ -78,19 +95,20 @@ export function parseWal(bytes: Uint8Array, what: string): Wal {
   if (version !== VERSION) refuse(what, "version", VERSION, version);
   const pageBytes = view.getUint32(8);
   if (pageBytes !== PAGE_BYTES) refuse(what, "page size", PAGE_BYTES, pageBytes);
-  if ((aligned.length - WAL_HEADER_BYTES) % FRAME_BYTES !== 0) {
-    refuse(what, "file size", `32 bytes and whole frames of ${FRAME_BYTES}`, aligned.length);
+  if ((fileBytes - WAL_HEADER_BYTES) % FRAME_BYTES !== 0) {
+    refuse(what, "file size", `32 bytes and whole frames of ${FRAME_BYTES}`, fileBytes);
   }
   const sum = new Checksum(magic === MAGIC_BIG_ENDIAN);
   sum.add(words, 0, 6);
   sum.check(view, 24, what, "header checksum");
 
-  const frameCount = (aligned.length - WAL_HEADER_BYTES) / FRAME_BYTES;
+  const frameCount = Math.floor((aligned.length - WAL_HEADER_BYTES) / FRAME_BYTES);
+  const fileFrameCount = walFrameCount(fileBytes);
   const pageNumbers = new Uint32Array(frameCount);
   let pageCount = 0;
   for (let frame = 0; frame < frameCount; frame++) {
     const offset = WAL_HEADER_BYTES + frame * FRAME_BYTES;
-    const where = `frame ${frame + 1} of ${frameCount}`;
+    const where = `frame ${frame + 1} of ${fileFrameCount}`;
     const pageNumber = view.getUint32(offset);
     if (pageNumber === 0) refuse(what, `${where}, page number`, "1 or more", 0);
     pageNumbers[frame] = pageNumber;
@@ -108,7 +126,7 @@ export function parseWal(bytes: Uint8Array, what: string): Wal {
     sum.add(words, (offset + FRAME_HEADER_BYTES) / 4, PAGE_WORDS);
     sum.check(view, offset + 16, what, `${where}, checksum`);
     pageCount = view.getUint32(offset + 4);
-    if ((pageCount !== 0) !== (frame === frameCount - 1)) {
+    if ((pageCount !== 0) !== (frame === fileFrameCount - 1)) {
       refuse(what, `${where}, commit`, "one commit, in the last frame", pageCount === 0 ? "none" : "an earlier one");
     }
   }
@@ -130,32 +148,88 @@ export interface WalPage {
  * @param salts two 32-bit numbers; differ between the WAL files of one database
  */
 export function encodeWal(pages: readonly WalPage[], pageCount: number, salts: readonly [number, number]): Uint8Array {
-  if (pages.length === 0 || pageCount < 1) throw new RangeError("a WAL file has at least one page");
-  const bytes = new Uint8Array(walByteLength(pages.length));
-  const words = new Uint32Array(bytes.buffer);
-  const view = new DataView(bytes.buffer);
-  const sum = new Checksum(false);
-  view.setUint32(0, MAGIC_LITTLE_ENDIAN);
-  view.setUint32(4, VERSION);
-  view.setUint32(8, PAGE_BYTES);
-  view.setUint32(16, salts[0]);
-  view.setUint32(20, salts[1]);
-  sum.add(words, 0, 6);
-  sum.write(view, 24);
-  for (const [frame, page] of pages.entries()) {
-    if (page.bytes.length !== PAGE_BYTES)
-      throw new RangeError(`page ${page.pageNumber} has ${page.bytes.length} bytes`);
-    const word = WAL_HEADER_BYTES / 4 + frame * FRAME_WORDS;
-    view.setUint32(word * 4, page.pageNumber);
-    view.setUint32(word * 4 + 4, frame === pages.length - 1 ? pageCount : 0);
-    view.setUint32(word * 4 + 8, salts[0]);
-    view.setUint32(word * 4 + 12, salts[1]);
-    bytes.set(page.bytes, framePageOffset(frame));
-    sum.add(words, word, 2);
-    sum.add(words, word + FRAME_HEADER_BYTES / 4, PAGE_WORDS);
-    sum.write(view, word * 4 + 16);
+  const pageNumbers = Uint32Array.from(pages, ({ pageNumber }) => pageNumber);
+  const encoder = new WalEncoder(pageNumbers, pageCount, salts, (frame, target, offset) => {
+    const { pageNumber, bytes } = pages[frame] as WalPage;
+    if (bytes.length !== PAGE_BYTES) throw new RangeError(`page ${pageNumber} has ${bytes.length} bytes`);
+    target.set(bytes, offset);
+  });
+  return encoder.read(0, encoder.byteLength);
+}
+
+/** Copies the page of a frame to `target` at `offset`. */
+export type CopyPage = (frame: number, target: Uint8Array, offset: number) => void;
+
+/**
+ * A WAL file that is made while it is read: of a large one only the part that is asked for is in memory. Reads follow one
+ * another; one at offset 0 begins anew.
+ */
+export class WalEncoder {
+  /** Size of the file. */
+  readonly byteLength: number;
+  readonly #pageNumbers: Uint32Array;
+  readonly #pageCount: number;
+  readonly #salts: readonly [number, number];
+  readonly #copyPage: CopyPage;
+  readonly #frame: Uint8Array = new Uint8Array(FRAME_BYTES);
+  readonly #words: Uint32Array = new Uint32Array(this.#frame.buffer);
+  readonly #view: DataView = new DataView(this.#frame.buffer);
+  #sum = new Checksum(false);
+  #offset = 0;
+
+  /** See {@link encodeWal}; `copyPage` gives the bytes. */
+  constructor(pageNumbers: Uint32Array, pageCount: number, salts: readonly [number, number], copyPage: CopyPage) {
+    if (pageNumbers.length === 0 || pageCount < 1) throw new RangeError("a WAL file has at least one page");
+    this.byteLength = walByteLength(pageNumbers.length);
+    this.#pageNumbers = pageNumbers;
+    this.#pageCount = pageCount;
+    this.#salts = salts;
+    this.#copyPage = copyPage;
   }
-  return bytes;
+
+  /** The next `length` bytes, or the first ones. */
+  read(offset: number, length: number): Uint8Array {
+    if (offset === 0) this.#offset = 0;
+    if (offset !== this.#offset) throw new RangeError(`reads follow one another: at ${this.#offset}, not ${offset}`);
+    if (offset + length > this.byteLength) throw new RangeError(`${offset + length} of ${this.byteLength} bytes`);
+    const bytes = new Uint8Array(length);
+    for (let done = 0; done < length; ) {
+      const inHeader = this.#offset < WAL_HEADER_BYTES;
+      const within = inHeader ? this.#offset : (this.#offset - WAL_HEADER_BYTES) % FRAME_BYTES;
+      if (this.#offset === 0) this.#encodeHeader();
+      else if (!inHeader && within === 0) this.#encodeFrame((this.#offset - WAL_HEADER_BYTES) / FRAME_BYTES);
+      const count = Math.min(length - done, (inHeader ? WAL_HEADER_BYTES : FRAME_BYTES) - within);
+      bytes.set(this.#frame.subarray(within, within + count), done);
+      done += count;
+      this.#offset += count;
+    }
+    return bytes;
+  }
+
+  #encodeHeader(): void {
+    const view = this.#view;
+    this.#sum = new Checksum(false);
+    view.setUint32(0, MAGIC_LITTLE_ENDIAN);
+    view.setUint32(4, VERSION);
+    view.setUint32(8, PAGE_BYTES);
+    view.setUint32(12, 0);
+    view.setUint32(16, this.#salts[0]);
+    view.setUint32(20, this.#salts[1]);
+    this.#sum.add(this.#words, 0, 6);
+    this.#sum.write(view, 24);
+  }
+
+  #encodeFrame(frame: number): void {
+    const view = this.#view;
+    view.setUint32(0, this.#pageNumbers[frame] as number);
+    view.setUint32(4, frame === this.#pageNumbers.length - 1 ? this.#pageCount : 0);
+    view.setUint32(8, this.#salts[0]);
+    view.setUint32(12, this.#salts[1]);
+    this.#copyPage(frame, this.#frame, FRAME_HEADER_BYTES);
+    this.#sum.add(this.#words, 0, 2);
+    this.#sum.add(this.#words, FRAME_HEADER_BYTES / 4, PAGE_WORDS);
+    this.#sum.write(view, 16);
+  }
 }
 
 /** SQLite's running WAL checksum: two 32-bit sums, each fed with every second word and the other sum. */

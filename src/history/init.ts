@@ -2,56 +2,119 @@
  * Making a cluster (docs/architecture.md §2): epoch 0's WAL is the commit point; everything
  * else can be derived from it.
  */
-import { equalBytes, toBase64Url, toHex } from "../base/bytes.ts";
+import { equalBytes, toHex } from "../base/bytes.ts";
 import { ClusterError, errorMessage, isClusterError } from "../errors.ts";
 import { epochText, LAST_SNAPSHOT_KEY, PREFIX, parseKey, snapshotKey, walKey } from "../format/keys.ts";
-import { FORMAT } from "../format/system-rows.ts";
 import { sleep } from "../platform/sleep.ts";
 import { backoffMs } from "../protocol/moment.ts";
 import { createSqlite } from "../sqlite/context.ts";
 import { DurableImage } from "../sqlite/image.ts";
 import { ReplicaState, SystemReader } from "../sqlite/replica-state.ts";
 import { Writer } from "../sqlite/writer.ts";
+import { raceToCreate } from "../store/atomic-create-probe.ts";
 import type { ObjectStore } from "../store/store.ts";
+import { ByteMeter } from "./byte-meter.ts";
+import { encodeFirstEpoch, firstRows } from "./first-epoch.ts";
+import { importFile } from "./import-file.ts";
 import { listLaterEpochs } from "./listing.ts";
 import type { HistoryParts } from "./parts.ts";
+import type { LongCallOptions } from "./progress.ts";
 
-const SECRET_BYTES = 32;
-const PROBE_CREATORS = 32;
 const PROBE_ATTEMPTS_MAX = 3;
 const CREATE_ATTEMPTS_MAX = 8;
+
+/** How a cluster is made: empty, or with the content of a file. */
+export interface InitOptions extends LongCallOptions {
+  /**
+   * An SQLite database, as the first content of the cluster. It is converted (to pages of 4096 bytes, WAL) while nothing
+   * else of the process runs, about three seconds for 256 MiB, and must not change meanwhile.
+   */
+  readonly from?: string | undefined;
+}
 
 /**
  * Makes the cluster.
  *
- * @throws ClusterError `invalid`/`already_initialized`, `invalid`/`store_not_atomic`, and the store's own errors
+ * @throws ClusterError `invalid`/`already_initialized`, `invalid`/`store_not_atomic`, the store's own errors, and those
+ *   of {@link importFile}
  */
-export async function initialize(parts: HistoryParts, signal: AbortSignal | undefined): Promise<void> {
+export async function initialize(parts: HistoryParts, options: InitOptions = {}): Promise<void> {
+  const { from } = options;
+  const meter = new ByteMeter(options);
+  await createCluster(parts, meter, options.signal, () =>
+    from === undefined ? emptyFirstEpoch(parts) : importedFirstEpoch(from, parts, meter),
+  );
+}
+
+/**
+ * Makes a cluster that begins with the epoch that `makeWal` gives. Nothing is written before that is made.
+ *
+ * @throws ClusterError as {@link initialize} does
+ */
+export async function createCluster(
+  parts: HistoryParts,
+  meter: ByteMeter,
+  signal: AbortSignal | undefined,
+  makeWal: () => Promise<Uint8Array>,
+): Promise<void> {
   const { store, log } = parts;
   if (await hasEpochs(store, signal)) throw alreadyInitialized(store);
+  const bytes = await createFrom(makeWal, parts, meter, signal);
+  log({ level: "info", event: "initialized", store: store.url, bytes });
+  await completeInit(parts, signal, meter);
+}
+
+/** Gives the size of the epoch; its bytes are not held any longer. */
+async function createFrom(
+  makeWal: () => Promise<Uint8Array>,
+  parts: HistoryParts,
+  meter: ByteMeter,
+  signal: AbortSignal | undefined,
+): Promise<number> {
+  const { store } = parts;
+  const wal = await makeWal();
   await proveAtomicCreate(store, parts, signal);
-  const wal = await firstEpoch(parts);
+  meter.begin(wal.length);
   if (!(await createFirstEpoch(wal, parts, signal))) throw alreadyInitialized(store);
-  log({ level: "info", event: "initialized", store: store.url, bytes: wal.length });
-  await completeInit(parts, signal);
+  return wal.length;
 }
 
 /** Writes what an init that stopped half way has left out: the first snapshot and the marker. */
-export async function completeInit(parts: HistoryParts, signal: AbortSignal | undefined): Promise<void> {
+export async function completeInit(
+  parts: HistoryParts,
+  signal: AbortSignal | undefined,
+  meter: ByteMeter = new ByteMeter({ signal }),
+): Promise<void> {
   const { store, settings } = parts;
-  const wal = await store.get(walKey(0), { signal });
-  if (wal === undefined) return;
   const system = new SystemReader(await createSqlite(settings.clock, settings.random));
   try {
     const state = ReplicaState.empty(system);
-    state.apply(state.verify(wal.bytes, wal.key));
+    if (!(await applyFirstEpoch(state, store, signal))) return;
     const pin = state.image.pin();
-    await store.put(snapshotKey(0), pin.copy(0, pin.byteLength), { signal });
+    meter.begin(pin.byteLength);
+    const read = (offset: number, length: number) => {
+      meter.add(length);
+      return pin.copy(offset, length);
+    };
+    await store.put(snapshotKey(0), { byteLength: pin.byteLength, read }, { signal });
     pin.release();
     await store.put(LAST_SNAPSHOT_KEY, new TextEncoder().encode(epochText(0)), { ifAbsent: true, signal });
+    meter.end();
   } finally {
     system.close();
   }
+}
+
+/** Apart, so that the WAL's bytes are not held while the snapshot is written. */
+async function applyFirstEpoch(
+  state: ReplicaState,
+  store: ObjectStore,
+  signal: AbortSignal | undefined,
+): Promise<boolean> {
+  const wal = await store.get(walKey(0), { signal });
+  if (wal === undefined) return false;
+  state.apply(state.verify(wal.bytes, wal.key));
+  return true;
 }
 
 function alreadyInitialized(store: ObjectStore): ClusterError {
@@ -76,17 +139,22 @@ export async function hasEpochs(store: ObjectStore, signal: AbortSignal | undefi
   }
 }
 
-async function firstEpoch({ settings }: HistoryParts): Promise<Uint8Array> {
-  const { clock, random, id } = settings;
-  const context = await createSqlite(clock, random);
-  const lastUpdate = new Date(clock.wallMs()).toISOString();
-  const secret = toBase64Url(random.bytes(SECRET_BYTES));
-  const writer = Writer.create(context, new DurableImage(), { cluster_id: id, format: FORMAT, secret });
+async function emptyFirstEpoch({ settings }: HistoryParts): Promise<Uint8Array> {
+  const context = await createSqlite(settings.clock, settings.random);
+  const { last_update, ...rows } = firstRows(settings);
+  const writer = Writer.create(context, new DurableImage(), rows);
   try {
-    return writer.seal({ last_update: lastUpdate }).bytes;
+    return writer.seal({ last_update: last_update as string }).bytes;
   } finally {
     writer.close();
   }
+}
+
+async function importedFirstEpoch(file: string, { settings }: HistoryParts, meter: ByteMeter): Promise<Uint8Array> {
+  const { clock, random } = settings;
+  const context = await createSqlite(clock, random);
+  const database = await importFile(file, context, new Map(Object.entries(firstRows(settings))), meter);
+  return encodeFirstEpoch(database, random, () => {});
 }
 
 /** Gives false if another init was first. */
@@ -143,32 +211,12 @@ async function proveAtomicCreate(
   const { random } = parts.settings;
   for (let attempt = 1; ; attempt++) {
     const key = `${PREFIX}.probe-${toHex(random.bytes(8))}`;
-    const bodies = Array.from({ length: PROBE_CREATORS }, (_, creator) =>
-      new TextEncoder().encode(`creator ${creator} ${key}`),
-    );
-    const answers = await Promise.allSettled(bodies.map((body) => store.put(key, body, { ifAbsent: true, signal })));
     try {
-      const failure = answers.find((answer) => answer.status === "rejected");
-      const winners = answers.flatMap((answer, index) =>
-        answer.status === "fulfilled" && answer.value === "created" ? [index] : [],
-      );
-      const stored = winners.length === 0 && failure !== undefined ? undefined : await store.get(key, { signal });
-      if (winners.length > 1)
-        refuseStore(
-          store,
-          `${winners.length} of ${PROBE_CREATORS} concurrent creators of one key were told that they created it`,
-        );
-      const winner = bodies[winners[0] ?? -1];
-      if (winner !== undefined && (stored === undefined || !equalBytes(stored.bytes, winner))) {
-        refuseStore(store, "the object does not hold the bytes of the creator that was told that it created it");
-      }
-      if (failure === undefined) {
-        if (winner === undefined)
-          refuseStore(store, `none of ${PROBE_CREATORS} concurrent creators of a new key was told that it created it`);
-        return;
-      }
-      const isPassing = isClusterError(failure.reason) && failure.reason.kind === "unavailable";
-      if (!isPassing || attempt === PROBE_ATTEMPTS_MAX) throw failure.reason;
+      const race = await raceToCreate(store, key, signal);
+      if (race.verdict === "atomic") return;
+      if (race.verdict === "not_atomic") refuseStore(store, race.found);
+      const isPassing = isClusterError(race.reason) && race.reason.kind === "unavailable";
+      if (!isPassing || attempt === PROBE_ATTEMPTS_MAX) throw race.reason;
     } finally {
       await store.delete(key, { signal }).catch(() => {});
     }

@@ -6,14 +6,12 @@ import { errorMessage } from "../errors.ts";
 import { epochText, LAST_SNAPSHOT_KEY, snapshotKey } from "../format/keys.ts";
 import { isSnapshotDue } from "../protocol/snapshots.ts";
 import type { Replica } from "../sqlite/replica.ts";
-import { readMarker } from "./listing.ts";
+import { readSnapshotMarker } from "./listing.ts";
 import type { HistoryParts } from "./parts.ts";
-import { WalMeter } from "./wal-meter.ts";
 
 export class Snapshotter {
   readonly #parts: HistoryParts;
   readonly #replica: Replica;
-  readonly #meter = new WalMeter();
   #snapshotEpoch = 0;
   #beganAtMs = Number.NEGATIVE_INFINITY;
   #leading: AbortController | undefined;
@@ -31,8 +29,7 @@ export class Snapshotter {
   }
 
   /** An epoch became part of the replica, in whatever role. */
-  applied(epoch: number, walBytes: number): void {
-    this.#meter.add(epoch, walBytes);
+  applied(): void {
     this.#onEpoch();
     this.#consider();
   }
@@ -40,7 +37,6 @@ export class Snapshotter {
   /** The replica was read anew from this base. */
   rebased(baseEpoch: number): void {
     this.#snapshotEpoch = baseEpoch;
-    this.#meter.clear();
   }
 
   /** Begins the leader's part: the marker tells what earlier leaders have done. */
@@ -48,10 +44,11 @@ export class Snapshotter {
     const leading = new AbortController();
     this.#leading = leading;
     this.#beganAtMs = Number.NEGATIVE_INFINITY;
-    readMarker(this.#parts.store, leading.signal).then(
+    readSnapshotMarker(this.#parts.store, leading.signal).then(
       (epoch) => {
         if (leading.signal.aborted) return;
         if (epoch !== undefined) this.#snapshotEpoch = Math.max(this.#snapshotEpoch, epoch);
+        this.#replica.state.changes.divideAt(this.#snapshotEpoch);
         this.#consider();
       },
       (error: unknown) => this.#parts.log({ level: "warn", event: "marker_unread", reason: errorMessage(error) }),
@@ -71,15 +68,16 @@ export class Snapshotter {
     if (leading === undefined || this.#running !== undefined) return;
     const { settings, log } = this.#parts;
     const nowMs = settings.clock.monotonicMs();
-    const { epoch } = this.#replica;
+    const { epoch, state } = this.#replica;
     const situation = {
-      walBytes: this.#meter.bytesAfter(this.#snapshotEpoch),
+      ...state.changes.costAfter(this.#snapshotEpoch),
       epochs: epoch - this.#snapshotEpoch,
-      databaseBytes: this.#replica.state.image.byteLength,
+      databaseBytes: state.image.byteLength,
       sinceLastMs: nowMs - this.#beganAtMs,
     };
     if (!isSnapshotDue(situation, settings.snapshot)) return;
     this.#beganAtMs = nowMs;
+    state.changes.divideAt(epoch);
     this.#running = this.#take(epoch, leading.signal)
       .catch((error: unknown) => {
         if (!leading.signal.aborted)
@@ -92,7 +90,8 @@ export class Snapshotter {
 
   async #take(epoch: number, signal: AbortSignal): Promise<void> {
     const { store, log, settings } = this.#parts;
-    const pin = this.#replica.state.image.pin();
+    const { state } = this.#replica;
+    const pin = state.image.pin();
     try {
       const source = { byteLength: pin.byteLength, read: (offset: number, length: number) => pin.copy(offset, length) };
       await store.put(snapshotKey(epoch), source, { signal });
@@ -115,6 +114,6 @@ export class Snapshotter {
     }
     await store.put(LAST_SNAPSHOT_KEY, new TextEncoder().encode(epochText(epoch)), { signal });
     this.#snapshotEpoch = epoch;
-    this.#meter.dropUpTo(epoch);
+    state.changes.forgetUpTo(epoch);
   }
 }

@@ -55,3 +55,18 @@ export function nodeClosed(): ClusterError {
 export function steppedDown(): ClusterError {
   return new ClusterError("fenced", "stepped_down", "the node gave up the leadership: the transaction was not written");
 }
+
+/** The leader rolled back before it was sealed. */
+export function rolledBack(to: number): ClusterError {
+  return new ClusterError(
+    "fenced",
+    "rolled_back",
+    `the database is rolled back to epoch ${to}: the transaction was not written`,
+    { to },
+  );
+}
+
+/** Nothing is taken for the moment: a rollback is on its way. */
+export function rollingBack(why: string): ClusterError {
+  return new ClusterError("unavailable", "rolling_back", `${why}: try again when it is done`);
+}

@@ -4,9 +4,8 @@
  */
 import { errorMessage, isClusterError } from "../errors.ts";
 import { walKey } from "../format/keys.ts";
-import { type Bootstrapped, bootstrap } from "../history/bootstrap.ts";
 import { listLaterEpochs } from "../history/listing.ts";
-import { judgeLaterEpochs } from "../protocol/bootstrap.ts";
+import { type Restored, restore } from "../history/restore.ts";
 import { stepFollow } from "../protocol/follow.ts";
 import {
   beginFollow,
@@ -17,6 +16,7 @@ import {
   type FollowState,
   lagMs,
 } from "../protocol/follow-state.ts";
+import { judgeLaterEpochs } from "../protocol/later-epochs.ts";
 import { elapsedMs, type Instant } from "../protocol/moment.ts";
 import type { Replica } from "../sqlite/replica.ts";
 import type { LeadershipEnd } from "./leadership.ts";
@@ -29,7 +29,7 @@ export interface FollowingEvents {
   /** An epoch was applied and is readable. */
   onApplied(epoch: number, walBytes: number, source: EpochSource): void;
   /** The replica was exchanged for a newly read one. */
-  onBootstrapped(bootstrapped: Bootstrapped): void;
+  onBootstrapped(restored: Restored): void;
   /** It is time to claim the next epoch; answer with `leadershipEnded` when that is over. */
   onClaim(reason: ClaimReason, provenAt: Instant): void;
   /** Something keeps the node from following; `undefined` when it goes on. */
@@ -242,7 +242,7 @@ export class Following {
     log({ level: "warn", event: "bootstrapping_again", epoch: this.#replica.epoch });
     const { fetchParallel: parallel, fetchBytesMax: bytesMax } = settings;
     const { system } = this.#replica;
-    const result = await bootstrap({
+    const result = await restore({
       store,
       system,
       parallel,

@@ -10,10 +10,12 @@ import {
   announcementShape,
   type Report,
   reportShape,
+  rollbackShape,
   type SubscribeRequest,
   subscribeShape,
 } from "./member-shape.ts";
 import type { ClusterNode } from "./node.ts";
+import { ROLLBACK_PATH, rollbackAnswer } from "./rollback-request.ts";
 
 export const EPOCHS_PATH = "/.lbc/epochs";
 export const GOSSIP_PATH = "/.lbc/gossip";
@@ -48,8 +50,8 @@ export function internalRoutes(host: InternalHost): Hono<NodeEnv> {
   close("status", "/.lbc/status");
   close("health", "/.lbc/health/*");
   close("metrics", "/.lbc/metrics");
-  for (const path of ["/.lbc/members", EPOCHS_PATH, GOSSIP_PATH, LEADING_PATH, ACCEPT_PATH, BARRIER_PATH])
-    routes.use(path, members);
+  const paths = ["/.lbc/members", EPOCHS_PATH, GOSSIP_PATH, LEADING_PATH, ACCEPT_PATH, BARRIER_PATH, ROLLBACK_PATH];
+  for (const path of paths) routes.use(path, members);
 
   routes.get("/.lbc/status", (c) => c.json(node.status()));
   routes.route("/", host.health);
@@ -88,6 +90,13 @@ export function internalRoutes(host: InternalHost): Hono<NodeEnv> {
   routes.post(BARRIER_PATH, async (c) => {
     if (node.role.current !== "leader") return notLeading(c);
     return c.json(await node.barrier());
+  });
+  routes.post(ROLLBACK_PATH, async (c) => {
+    const request = await bodyOf(c, rollbackShape);
+    if (request === undefined) return c.json({ error: "not a request for a rollback" }, 400);
+    if (!node.isLeading) return notLeading(c);
+    c.header("Content-Type", "application/json");
+    return c.body(rollbackAnswer((signal) => node.rollback(request.point, { signal })));
   });
   return routes;
 }

@@ -3,8 +3,8 @@ import { z } from "zod";
 import { toHex } from "../base/bytes.ts";
 import { type ClusterSettings, parseWith } from "../config.ts";
 import { ClusterError } from "../errors.ts";
-import { bootstrap, type JoinProgress } from "../history/bootstrap.ts";
 import { completeInit } from "../history/init.ts";
+import { type JoinProgress, restore } from "../history/restore.ts";
 import { advertisedAddress, parseAddress } from "../net/address.ts";
 import { type Listener, listen } from "../net/server.ts";
 import { Replica } from "../sqlite/replica.ts";
@@ -85,7 +85,7 @@ export async function join(settings: ClusterSettings, options: JoinOptions, cand
       candidate,
     };
     replica = await Replica.create(clock, random);
-    const bootstrapped = await readReplica(replica, parts, options);
+    const restored = await readReplica(replica, parts, options);
     replica.expectCluster(settings.id);
     const secret = secretOf(replica, settings);
     const network = new NodeNetwork({
@@ -98,7 +98,7 @@ export async function join(settings: ClusterSettings, options: JoinOptions, cand
       metrics,
       secret,
     });
-    const node = new ClusterNode({ parts, replica, identity, network, metrics, bootstrapped });
+    const node = new ClusterNode({ parts, replica, identity, network, metrics, restored });
     node.begin();
     log({ level: "info", event: "joined", uuid: identity.uuid, address: identity.address, epoch: replica.epoch });
     return node;
@@ -113,14 +113,14 @@ async function abandon(listener: Listener, replica: Replica | undefined): Promis
   replica?.close();
 }
 
-async function readReplica(replica: Replica, parts: NodeParts, options: JoinOptions): ReturnType<typeof bootstrap> {
+async function readReplica(replica: Replica, parts: NodeParts, options: JoinOptions): ReturnType<typeof restore> {
   const { store, log, settings } = parts;
   const { signal, onProgress } = options;
   const { fetchParallel: parallel, fetchBytesMax: bytesMax } = settings;
-  const result = await bootstrap({ store, system: replica.system, parallel, bytesMax, log, signal, onProgress });
+  const result = await restore({ store, system: replica.system, parallel, bytesMax, log, signal, onProgress });
   replica.replace(result.state);
   // Epoch 0's WAL is used only where there is no snapshot: an init stopped half way.
-  if (result.baseEpoch === 0 && result.applied[0]?.epoch === 0) await completeInit(parts, signal);
+  if (result.base.kind === "wal") await completeInit(parts, signal);
   return result;
 }
 

@@ -21,7 +21,7 @@ import {
 } from "../protocol/commit.ts";
 import type { Instant } from "../protocol/moment.ts";
 import type { Replica } from "../sqlite/replica.ts";
-import { BatchLostError, type Transaction, type Writer } from "../sqlite/writer.ts";
+import { BatchLostError, type SystemRowChanges, type Transaction, Writer } from "../sqlite/writer.ts";
 import type { StoredObject } from "../store/store.ts";
 import {
   type Ack,
@@ -30,6 +30,8 @@ import {
   newBatch,
   nodeClosed,
   overloaded,
+  rolledBack,
+  rollingBack,
   steppedDown,
   unknownOutcome,
 } from "./batch.ts";
@@ -37,6 +39,7 @@ import { Machine, momentOf } from "./machine.ts";
 import { changedRows, nextRows } from "./next-rows.ts";
 import { deleteOrphan } from "./orphan.ts";
 import type { NodeParts } from "./parts.ts";
+import { type PendingRollback, sealRollback } from "./rollback-seal.ts";
 
 /** How a leadership ended. */
 export interface LeadershipEnd {
@@ -88,6 +91,8 @@ export class Leadership {
   #writer: Writer | undefined;
   #batch: Batch = newBatch();
   #sealed: SealedEpoch | undefined;
+  /** To be sealed in place of transactions. */
+  #rollback: PendingRollback | undefined;
   #isInTransaction = false;
   #wasLeading = false;
   #isOver = false;
@@ -165,6 +170,23 @@ export class Leadership {
     return this.#batch.durable.promise;
   }
 
+  /** Aborts when the leadership is over. */
+  get signal(): AbortSignal {
+    return this.#abort.signal;
+  }
+
+  /**
+   * Makes a state of before the next epoch to be sealed, and rejects the open batch. Transactions are refused until it
+   * is sealed, which is when nothing is in flight.
+   */
+  async rollback(rollback: PendingRollback): Promise<DurableEpoch> {
+    this.#checkWritable();
+    this.#dropBatch(rolledBack(rollback.target.epoch));
+    this.#rollback = rollback;
+    this.#submit(this.#batch);
+    return await this.#batch.durable.promise;
+  }
+
   /** Writes what is pending and gives the leadership up; resolves when that is durable or the leadership is over. */
   async stepDown(): Promise<void> {
     // Who asks from inside a transaction function must not have it sealed half done.
@@ -208,7 +230,7 @@ export class Leadership {
         "transactions do not nest: use the tx that the function was given",
       );
     }
-    if (!acceptsTransactions(this.#machine.state, this.#settings, settings.clock.monotonicMs())) this.#refuse();
+    this.#checkWritable();
     const { transactions } = this.#batch;
     if (transactions >= settings.pendingTransactionsMax) {
       throw overloaded("transactions", transactions, settings.pendingTransactionsMax);
@@ -216,6 +238,13 @@ export class Leadership {
     const bytes = this.#writer?.pendingBytes ?? 0;
     if (transactions > 0 && bytes >= settings.pendingBytesMax)
       throw overloaded("bytes", bytes, settings.pendingBytesMax);
+  }
+
+  #checkWritable(): void {
+    if (!acceptsTransactions(this.#machine.state, this.#settings, this.#parts.settings.clock.monotonicMs()))
+      this.#refuse();
+    if (this.#rollback !== undefined)
+      throw rollingBack(`a rollback to epoch ${this.#rollback.target.epoch} is about to be written`);
   }
 
   #refuse(): never {
@@ -288,10 +317,15 @@ export class Leadership {
     const batch = this.#batch;
     const { clock } = this.#parts.settings;
     const rows = nextRows(this.#replica, epoch, { action: leader, self: this.#self }, clock.wallMs());
+    const changes = changedRows(rows, leader !== "keep");
+    const rollback = this.#rollback;
+    this.#rollback = undefined;
     try {
-      const wal = this.#openWriter().seal(changedRows(rows, leader !== "keep"));
-      const sealedAtMs = clock.monotonicMs();
-      this.#sealed = { epoch, wal, batch, rows, sealedAtMs, hash: undefined };
+      const made =
+        rollback === undefined
+          ? { wal: this.#openWriter().seal(changes), rows, hash: undefined }
+          : this.#sealRollback(rollback, changes);
+      this.#sealed = { epoch, batch, sealedAtMs: clock.monotonicMs(), ...made };
       this.#batch = newBatch();
       return true;
     } catch (error) {
@@ -311,6 +345,24 @@ export class Leadership {
       this.#machine.dispatch({ type: "sealFailed" });
       return false;
     }
+  }
+
+  #sealRollback(rollback: PendingRollback, changes: SystemRowChanges): Pick<SealedEpoch, "wal" | "rows" | "hash"> {
+    const { settings, log } = this.#parts;
+    const beganMs = settings.clock.monotonicMs();
+    this.#closeWriter();
+    const { epoch, wal, rows, walHash: hash } = sealRollback(this.#replica, rollback, changes, settings.random);
+    this.#writer = Writer.openAbove(this.#replica.context, this.#replica.state.image, wal);
+    const elapsedMs = Math.round(settings.clock.monotonicMs() - beganMs);
+    log({
+      level: "info",
+      event: "rollback_sealed",
+      epoch,
+      to: rollback.target.epoch,
+      pages: rollback.pages,
+      elapsedMs,
+    });
+    return { wal, rows, hash };
   }
 
   #put(epoch: number): void {

@@ -56,3 +56,11 @@ export const announcementShape: z.ZodType<Announcement> = z.object({
   leader: z.object({ uuid: z.string().min(1).max(100), az: z.string().max(100), address: z.string().max(300) }),
   epoch,
 });
+
+/** The wish for a rollback to a point in time; what it means, the leader finds out. */
+export interface RollbackRequest {
+  readonly point: number | string;
+}
+export const rollbackShape: z.ZodType<RollbackRequest> = z.object({
+  point: z.union([z.number(), z.string().max(100)]),
+});

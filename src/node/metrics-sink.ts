@@ -1,4 +1,5 @@
 /** What the loops of a node tell its metrics, and what the metrics ask the node. */
+import type { Drill } from "../history/keeper.ts";
 import type { ClaimReason } from "../protocol/follow-state.ts";
 import type { MeterSnapshot, ObservedRequest, RequestKind } from "../store/metered-store.ts";
 
@@ -21,6 +22,8 @@ export interface MetricsSink {
   transactionsLost(outcome: LostOutcome, count: number): void;
   /** Epochs of others became part of the replica. */
   epochsApplied(source: EpochSource, epochs: number, walBytes: number): void;
+  /** An epoch that rolls back became part of the replica, whoever wrote it. */
+  rolledBack(): void;
   /** The node leads: its claim, by this rule, is durable. */
   tookOver(reason: ClaimReason): void;
   /** A claim was lost, or a leadership ended. */
@@ -39,6 +42,7 @@ export const noMetrics: MetricsSink = Object.freeze({
   epochDurable: ignore,
   transactionsLost: ignore,
   epochsApplied: ignore,
+  rolledBack: ignore,
   tookOver: ignore,
   leadershipEnded: ignore,
   frameReceived: ignore,
@@ -59,6 +63,10 @@ export interface MetricsSource {
   /** Transactions that ran and are not durable yet. */
   acksPending(): number;
   snapshotEpoch(): number;
+  /** The earliest epoch that can be restored; `undefined` where this node has not looked. */
+  earliestEpoch(): number | undefined;
+  /** The last restore drill of this node. */
+  lastDrill(): Drill | undefined;
   /** The durable image. */
   image(): { readonly pageCount: number; readonly byteLength: number; readonly pinCount: number };
   /** The streams on which this node pushes epochs, and what was sent on them since the node started. */

@@ -46,6 +46,7 @@ export class NodeMetrics implements MetricsSink {
   readonly #takeovers: Counter<"reason">;
   readonly #fencings: Counter = this.#counter("fencings", "Leaderships that ended because another node leads.");
   readonly #claimsLost: Counter = this.#counter("claims_lost", "Claims of an epoch that another node won.");
+  readonly #rollbacks: Counter = this.#counter("rollbacks", "Rollbacks that became part of the node's database.");
   readonly #framesReceived: Counter = this.#counter("push_frames_received", "Frames pushed by the leader.");
   readonly #pushReceivedBytes: Counter = this.#counter("push_received_bytes", "Bytes pushed by the leader.");
   readonly #fallbacks: Counter = this.#counter(
@@ -112,6 +113,10 @@ export class NodeMetrics implements MetricsSink {
   epochsApplied(source: EpochSource, epochs: number, walBytes: number): void {
     this.#epochsApplied.inc({ source }, epochs);
     this.#appliedBytes.inc({ source }, walBytes);
+  }
+
+  rolledBack(): void {
+    this.#rollbacks.inc();
   }
 
   tookOver(reason: ClaimReason): void {

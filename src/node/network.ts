@@ -2,6 +2,7 @@
 import { type Deferred, defer } from "../base/deferred.ts";
 import { errorMessage } from "../errors.ts";
 import type { Leader } from "../format/system-rows.ts";
+import type { Point } from "../history/point.ts";
 import type { Listener } from "../net/server.ts";
 import { StreamMac } from "../net/stream-mac.ts";
 import type { ClientTls } from "../net/tls.ts";
@@ -39,6 +40,8 @@ import { PeerPool } from "./peer-pool.ts";
 import { Publisher } from "./publisher.ts";
 import type { RequestGate } from "./request-gate.ts";
 import { RoleClient, type RoleClientOptions } from "./role-client.ts";
+import type { Rollback, RollbackOptions } from "./rollback.ts";
+import { askRollback } from "./rollback-request.ts";
 import { type OpenStream, Subscription } from "./subscription.ts";
 
 /** A leader that does not answer a request for its stream by then is asked again. */
@@ -230,6 +233,12 @@ export class NodeNetwork {
   /** An epoch of the leader's that begins after this call. */
   async askBarrier(signal: AbortSignal | undefined, timeoutMs: number | undefined): Promise<DurableEpoch> {
     return await this.#leaderClient.postForJson<DurableEpoch>(BARRIER_PATH, { signal, timeoutMs });
+  }
+
+  /** Asks the leader for a rollback. */
+  askRollback(point: Point, options: RollbackOptions): Promise<Rollback> {
+    const { clock } = this.#components.parts.settings;
+    return askRollback(this.#leaderClient.fetch, point, options, { clock, epoch: () => this.#node.epoch.current });
   }
 
   /**

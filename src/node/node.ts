@@ -2,8 +2,13 @@
 import { defer } from "../base/deferred.ts";
 import { ClusterError, errorMessage, isClusterError } from "../errors.ts";
 import type { Leader } from "../format/system-rows.ts";
-import type { Bootstrapped } from "../history/bootstrap.ts";
-import { Snapshotter } from "../history/snapshotter.ts";
+import { ClusterHistory } from "../history/cluster-history.ts";
+import type { RowChange } from "../history/diff.ts";
+import { HistoryKeeper } from "../history/keeper.ts";
+import { parsePoint } from "../history/parse-point.ts";
+import type { OpenAtOptions, PastDb } from "../history/past.ts";
+import type { Point } from "../history/point.ts";
+import type { Restored } from "../history/restore.ts";
 import { type Watch, WatchSource } from "../platform/watch.ts";
 import type { ClaimReason } from "../protocol/follow-state.ts";
 import type { Instant } from "../protocol/moment.ts";
@@ -21,7 +26,9 @@ import type { NodeMetrics } from "./metrics.ts";
 import type { NodeNetwork } from "./network.ts";
 import type { NodeParts } from "./parts.ts";
 import type { RoleClient, RoleClientOptions } from "./role-client.ts";
-import type { NodeStatus } from "./status.ts";
+import { type Rollback, type RollbackOptions, Rollbacks } from "./rollback.ts";
+import { rollbacksParts } from "./rollback-source.ts";
+import { type NodeStatus, verifiedStatus } from "./status.ts";
 import { describeLevel, Syncing, type SyncLevel } from "./syncing.ts";
 import { type WaitOptions, withLimits } from "./waiting.ts";
 
@@ -42,6 +49,16 @@ export const SYNC_TIMEOUT_MS = 10_000;
 /** How long a leader that shuts down waits for its handlers before it hands over; their answers may take longer. */
 const HANDOVER_WAIT_MS = 1000;
 
+/** `node.db`: the present by itself, and the past on request. */
+export interface NodeDb extends Db {
+  /**
+   * The database as of a point in time, while the node goes on: a second database in memory until it is closed.
+   *
+   * @throws ClusterError `invalid`: `bad_point`, `point_in_future`, `point_before_history`; `corrupt`
+   */
+  at(point: Point, options?: OpenAtOptions): Promise<PastDb>;
+}
+
 /** The parts of a node that `join` made for it. */
 export interface NodeComponents {
   readonly parts: NodeParts;
@@ -49,7 +66,7 @@ export interface NodeComponents {
   readonly identity: NodeIdentity;
   readonly network: NodeNetwork;
   readonly metrics: NodeMetrics;
-  readonly bootstrapped: Bootstrapped;
+  readonly restored: Restored;
 }
 
 /** A node that joined a cluster. Made by `LittleBigCluster.joinAsLeader` and `joinAsFollower`. */
@@ -60,13 +77,15 @@ export class ClusterNode {
   readonly address: string;
   readonly roles: readonly string[];
   /** Reads the durable image of the epoch that this node has reached: synchronous, local. */
-  readonly db: Db;
+  readonly db: NodeDb;
   /** The cluster's object store, for data of the application's own. Keys below `.lbc/` are the library's. */
   readonly store: ObjectStore;
   readonly #components: NodeComponents;
-  readonly #snapshotter: Snapshotter;
+  readonly #history: ClusterHistory;
+  readonly #keeper: HistoryKeeper;
   readonly #syncing: Syncing;
   readonly #following: Following;
+  readonly #rollbacks: Rollbacks;
   readonly #leader: WatchSource<Leader | undefined>;
   readonly #members: WatchSource<readonly Member[]>;
   readonly #epoch: WatchSource<number>;
@@ -80,26 +99,31 @@ export class ClusterNode {
   /** Nodes are made by joining. */
   constructor(components: NodeComponents) {
     this.#components = components;
-    const { parts, replica, identity, bootstrapped } = components;
+    const { parts, replica, identity, restored } = components;
     this.uuid = identity.uuid;
     this.az = identity.az;
     this.address = identity.address;
     this.roles = identity.roles;
-    this.db = replica.db;
+    const history = new ClusterHistory(parts);
+    this.#history = history;
+    this.db = Object.assign(replica.db, {
+      at: (point: Point, options: OpenAtOptions = {}) => history.openAt(point, options),
+    });
     this.store = parts.store;
-    this.#snapshotter = new Snapshotter(parts, replica);
-    this.#seedSnapshotter(bootstrapped);
+    this.#keeper = new HistoryKeeper(parts, replica);
+    this.#keeper.restored(restored);
+    this.#rollbacks = new Rollbacks(rollbacksParts(parts, replica));
     const closed = () => this.#closedError();
     this.#leader = new WatchSource<Leader | undefined>(replica.rows.leader, closed);
     this.#members = new WatchSource<readonly Member[]>([], closed);
     this.#epoch = new WatchSource(replica.epoch, closed);
     this.#role = new WatchSource<Role>(identity.candidate ? "standby" : "follower", closed);
-    this.#following = new Following(parts, replica, identity.candidate, bootstrapped.newestAgeMs, {
+    this.#following = new Following(parts, replica, identity.candidate, restored.newestAgeMs, {
       onApplied: (epoch, walBytes, source) => {
         parts.metrics.epochsApplied(source, 1, walBytes);
-        this.#onEpoch(epoch, walBytes);
+        this.#onEpoch(epoch);
       },
-      onBootstrapped: (again) => this.#onBootstrapped(again),
+      onBootstrapped: (again) => this.#onRestored(again),
       onClaim: (reason, provenAt) => this.#claim(reason, provenAt),
       onTrouble: (reason) => {
         this.#trouble = reason;
@@ -177,6 +201,28 @@ export class ClusterNode {
     return this.#expectLeadership().transaction(fn);
   }
 
+  /**
+   * Restores the state that the database had at a point in time, by one new epoch; on a node that does not lead the
+   * leader is asked to. History stays: followers apply it like any other epoch, and it can be rolled back. Transactions
+   * go on while the state of then is read; those that wait for their epoch when it is written end with `fenced`
+   * `rolled_back`, and for a moment new ones are refused with `unavailable` `rolling_back`.
+   *
+   * Without `timeoutMs` it takes as long as it takes; waiting for a leader to ask, 10 s.
+   *
+   * @throws ClusterError `invalid` for what is no point, or not in the history; `unavailable`: `rolling_back` if another
+   *   one is under way, `no_leader`, `wait_timeout`; `fenced` if the leadership ended first; `outcome_unknown`; `corrupt`
+   *   if the state of then cannot be read. With `outcome_unknown`, and after its own signal ended the waiting, it may be
+   *   written; with everything else nothing was.
+   */
+  async rollback(point: Point, options: RollbackOptions = {}): Promise<Rollback> {
+    this.#checkOpen();
+    const { parts, network } = this.#components;
+    parsePoint(point, parts.settings.clock.wallMs());
+    const leadership = this.#leadership;
+    if (leadership?.acceptsTransactions) return await this.#rollbacks.run(leadership, point, options);
+    return await network.askRollback(point, options);
+  }
+
   /** Resolves when this node leads. */
   async waitForLeadership(options: WaitOptions = {}): Promise<void> {
     this.#checkOpen();
@@ -229,6 +275,12 @@ export class ClusterNode {
     return barrier;
   }
 
+  /** The rows that differ between two points, table by table; both databases are in memory until it ends. */
+  diff(pointA: Point, pointB: Point, options: OpenAtOptions = {}): AsyncIterable<RowChange> {
+    this.#checkOpen();
+    return this.#history.diff(pointA, pointB, options);
+  }
+
   /** What the node knows, as `/.lbc/status` shows it. */
   status(): NodeStatus {
     const { replica, identity, parts, metrics } = this.#components;
@@ -244,12 +296,16 @@ export class ClusterNode {
       replica: {
         epoch: replica.epoch,
         last_update: replica.rows.lastUpdate ?? null,
-        snapshot_epoch: this.#snapshotter.snapshotEpoch,
+        snapshot_epoch: this.#keeper.snapshotEpoch,
         lag_ms: Math.round(this.lagMs),
         is_streaming: this.#components.network.isStreaming,
         trouble: this.#trouble === undefined ? null : errorMessage(this.#trouble),
       },
       db: { pages: image.pageCount, size: image.byteLength, pins: image.pinCount },
+      history: {
+        earliest_epoch: this.#keeper.earliestEpoch ?? null,
+        verified: verifiedStatus(this.#keeper.lastDrill),
+      },
       store: { url: parts.store.url, ...parts.meter.snapshot(), usd_per_month: metrics.usdPerMonth() ?? null },
       started_at: identity.startedAt,
     };
@@ -270,7 +326,7 @@ export class ClusterNode {
 
   /** Called once by `join`, when everything else is in place. */
   begin(): void {
-    const { parts, replica, network, metrics, bootstrapped } = this.#components;
+    const { parts, replica, network, metrics, restored } = this.#components;
     metrics.begin({
       clusterId: parts.settings.id,
       uuid: this.uuid,
@@ -281,11 +337,13 @@ export class ClusterNode {
       isLeader: () => this.#role.current === "leader",
       memberCount: () => this.#members.current.length,
       acksPending: () => this.#leadership?.pendingTransactions ?? 0,
-      snapshotEpoch: () => this.#snapshotter.snapshotEpoch,
+      snapshotEpoch: () => this.#keeper.snapshotEpoch,
+      earliestEpoch: () => this.#keeper.earliestEpoch,
+      lastDrill: () => this.#keeper.lastDrill,
       image: () => replica.state.image,
       pushed: () => network.pushed,
     });
-    this.#countBootstrapped(bootstrapped);
+    this.#countRestored(restored);
     network.begin(this, {
       onMembers: (members, isNews) => (isNews ? this.#members.set(members) : this.#members.refresh(members)),
       onOffered: (from, epoch, wal) => this.#following.offered(from, epoch, wal),
@@ -316,7 +374,7 @@ export class ClusterNode {
       await Promise.race([leadership.stepDown(), timeUp.promise]).catch(() => {});
     }
     leadership?.close();
-    await Promise.race([Promise.all([network.close(), this.#snapshotter.follow()]), timeUp.promise]);
+    await Promise.race([Promise.all([network.close(), this.#keeper.follow()]), timeUp.promise]);
     await network.cut();
     cancel();
     this.#isClosed = true;
@@ -336,7 +394,7 @@ export class ClusterNode {
         const { epoch, wal, transactions, latencyMs } = durable;
         parts.metrics.epochDurable({ transactions, walBytes: wal.length, latencyMs });
         network.publish(durable);
-        this.#onEpoch(epoch, wal.length);
+        this.#onEpoch(epoch);
         if (this.#role.current !== "leader" && leadership.isLeading) this.#onLeading(claimReason);
       },
     });
@@ -352,7 +410,7 @@ export class ClusterNode {
     const { parts, network } = this.#components;
     parts.log({ level: "info", event: "leading", epoch: this.#epoch.current, reason: claimReason });
     parts.metrics.tookOver(claimReason);
-    this.#snapshotter.lead();
+    this.#keeper.lead();
     this.#role.set("leader");
     network.lead();
   }
@@ -363,7 +421,7 @@ export class ClusterNode {
     parts.metrics.leadershipEnded(end);
     if (end.wasLeading)
       parts.log({ level: "warn", event: "leadership_ended", epoch: replica.epoch, reason: end.reason });
-    void this.#snapshotter.follow();
+    void this.#keeper.follow();
     if (this.#role.current === "leader") {
       // Who leaves does not stand by.
       if (this.#shutdown === undefined) this.#role.set("standby");
@@ -372,14 +430,23 @@ export class ClusterNode {
     this.#following.leadershipEnded(end);
   }
 
-  #onEpoch(epoch: number, walBytes: number): void {
-    this.#snapshotter.applied(epoch, walBytes);
+  #onEpoch(epoch: number): void {
+    this.#keeper.applied(epoch);
+    this.#noteRollback(epoch);
     this.#changed();
   }
 
-  #onBootstrapped(again: Bootstrapped): void {
-    this.#seedSnapshotter(again);
-    this.#countBootstrapped(again);
+  #noteRollback(epoch: number): void {
+    const { parts, replica } = this.#components;
+    const { rollback } = replica.rows;
+    if (rollback?.epoch !== epoch) return;
+    parts.metrics.rolledBack();
+    parts.log({ level: "warn", event: "rolled_back", epoch, from: rollback.from, to: rollback.to });
+  }
+
+  #onRestored(again: Restored): void {
+    this.#keeper.restored(again);
+    this.#countRestored(again);
     this.#changed();
   }
 
@@ -398,14 +465,9 @@ export class ClusterNode {
     this.#syncing.reached(replica.epoch);
   }
 
-  #countBootstrapped({ applied }: Bootstrapped): void {
-    const walBytes = applied.reduce((sum, epoch) => sum + epoch.walBytes, 0);
-    this.#components.parts.metrics.epochsApplied("bootstrap", applied.length, walBytes);
-  }
-
-  #seedSnapshotter({ baseEpoch, applied }: Bootstrapped): void {
-    this.#snapshotter.rebased(baseEpoch);
-    for (const { epoch, walBytes } of applied) this.#snapshotter.applied(epoch, walBytes);
+  #countRestored({ base, state, steps }: Restored): void {
+    const walBytes = steps.reduce((sum, { size }) => sum + size, 0);
+    this.#components.parts.metrics.epochsApplied("bootstrap", state.epoch - base.epoch, walBytes);
   }
 
   #expectLeadership(): Leadership {

@@ -18,6 +18,7 @@ export const CHUNK_PAGES = 64;
 /** Memory is taken from the machine in pieces of this size. */
 export const CHUNK_BYTES: number = CHUNK_PAGES * PAGE_BYTES;
 const PAGE_WORDS = PAGE_BYTES / 4;
+const ZERO_PAGE: Uint32Array = new Uint32Array(PAGE_WORDS);
 
 /** A database that can be read by offset: the image, a pin of it, or layers above it. */
 export interface PageSource {
@@ -132,6 +133,58 @@ export class DurableImage implements PageSource {
     }
   }
 
+  /**
+   * Numbers of the pages of `other` that this image has not, or has with other bytes, ascending. Equal hashes are not
+   * believed: who chooses what is in a page can make them equal.
+   *
+   * @param isSame says that the page is known to have the same bytes in both
+   */
+  differingPages(other: DurableImage, isSame: (pageNumber: number) => boolean = () => false): Uint32Array {
+    const pageNumbers: number[] = [];
+    for (let pageNumber = 1; pageNumber <= other.#pageCount; pageNumber++) {
+      if (pageNumber > this.#pageCount || !(isSame(pageNumber) || this.hasSamePage(other, pageNumber)))
+        pageNumbers.push(pageNumber);
+    }
+    return Uint32Array.from(pageNumbers);
+  }
+
+  /** Whether a page that both have holds the same bytes. */
+  hasSamePage(other: DurableImage, pageNumber: number): boolean {
+    for (const index of [2 * pageNumber - 2, 2 * pageNumber - 1]) {
+      if (this.#hashes[index] !== other.#hashes[index]) return false;
+    }
+    const chunk = Math.floor((pageNumber - 1) / CHUNK_PAGES);
+    const start = ((pageNumber - 1) % CHUNK_PAGES) * PAGE_WORDS;
+    return equalWords(this.#words[chunk] as Uint32Array, other.#words[chunk] as Uint32Array, start, start + PAGE_WORDS);
+  }
+
+  /** The state checksum that the image will have once `wal` is applied, made from the bytes of the WAL's pages. */
+  checksumAfter(wal: Wal): string {
+    let low = this.#sumLow;
+    let high = this.#sumHigh;
+    const subtract = (pageNumber: number) => {
+      low = (low - (this.#hashes[2 * pageNumber - 2] as number)) >>> 0;
+      high = (high - (this.#hashes[2 * pageNumber - 1] as number)) >>> 0;
+    };
+    const add = (words: Uint32Array, start: number, pageNumber: number) => {
+      hashPage(words, start, PAGE_WORDS, pageNumber, this.#hash);
+      low = (low + this.#hash.low) >>> 0;
+      high = (high + this.#hash.high) >>> 0;
+    };
+    const frames = new Map<number, number>();
+    for (const [frame, pageNumber] of wal.pageNumbers.entries()) frames.set(pageNumber, frame);
+    for (let pageNumber = wal.pageCount + 1; pageNumber <= this.#pageCount; pageNumber++) subtract(pageNumber);
+    for (const [pageNumber, frame] of frames) {
+      if (pageNumber > wal.pageCount) continue;
+      if (pageNumber <= this.#pageCount) subtract(pageNumber);
+      add(wal.words, framePageOffset(frame) / 4, pageNumber);
+    }
+    for (let pageNumber = this.#pageCount + 1; pageNumber <= wal.pageCount; pageNumber++) {
+      if (!frames.has(pageNumber)) add(ZERO_PAGE, 0, pageNumber);
+    }
+    return formatHash(low, high);
+  }
+
   /** Holds the present version readable until `release`. */
   pin(): ImagePin {
     const pin = new ImagePin(this, this.#pageCount, (released) => this.#pins.delete(released));
@@ -201,6 +254,13 @@ export class DurableImage implements PageSource {
       }
     }
   }
+}
+
+function equalWords(a: Uint32Array, b: Uint32Array, start: number, end: number): boolean {
+  for (let i = start; i < end; i++) {
+    if (a[i] !== b[i]) return false;
+  }
+  return true;
 }
 
 /** One version of the image, readable until released. */

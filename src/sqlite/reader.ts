@@ -30,6 +30,8 @@ export interface Reads {
 
 /** `node.db`: reads of the durable image of the epoch that the node has reached (docs/architecture.md §7). */
 export interface Db extends Reads {
+  /** Names of the columns that a query gives, in their order: what `values` leaves out, and known without any row. */
+  columns(sql: string): readonly string[];
   /**
    * Several reads on one image, whatever is applied meanwhile. `fn` may be
    * async; the image's old pages are kept until it ends.
@@ -71,6 +73,10 @@ export class ReaderConnection implements Reads {
 
   iterate<T = Row>(sql: string, params?: SqlParams): IterableIterator<T> {
     return Statement.iterate(() => this.#statement(sql), params) as IterableIterator<T>;
+  }
+
+  columns(sql: string): readonly string[] {
+    return this.#statement(sql).columnNames;
   }
 
   /** True while it holds a version; SQLite itself lets go of it after some errors, e.g. when memory runs out. */
@@ -193,6 +199,10 @@ export class ReaderPool implements Db {
     } finally {
       this.#giveBack(reader);
     }
+  }
+
+  columns(sql: string): readonly string[] {
+    return this.#open().columns(sql);
   }
 
   snapshot<T>(fn: (reads: Reads) => T): T {

@@ -3,9 +3,11 @@
  * only what is proven (docs/architecture.md P7).
  */
 import { ClusterError } from "../errors.ts";
+import { type EpochRange, parsePack } from "../format/pack.ts";
 import { decodeSystemRows, SYSTEM_TABLE, type SystemRows } from "../format/system-rows.ts";
 import { framePageOffset, PAGE_BYTES, parseWal, type Wal } from "../format/wal.ts";
 import { sha256Hex } from "../platform/system.ts";
+import { ChangedPages } from "./changed-pages.ts";
 import { Connection, type SqliteContext } from "./connection.ts";
 import { ReaderFile } from "./files.ts";
 import { DurableImage, type PageSource, WalLayer } from "./image.ts";
@@ -63,6 +65,8 @@ export class SystemReader {
 /** An image, its epoch, and what is known of how it came about. */
 export class ReplicaState {
   readonly image: DurableImage;
+  /** Which pages changed since the state that it began from. */
+  readonly changes: ChangedPages;
   readonly #system: SystemReader;
   #epoch: number;
   #rows: SystemRows | undefined;
@@ -73,6 +77,7 @@ export class ReplicaState {
     this.image = image;
     this.#epoch = epoch;
     this.#rows = rows;
+    this.changes = new ChangedPages(epoch);
   }
 
   /** Before epoch 0: nothing. */
@@ -114,18 +119,7 @@ export class ReplicaState {
     if (walHash === this.#walHash) this.#refuse(what, "WAL", `another than that of epoch ${this.#epoch}`, "the same");
     const rows = this.#system.read(new WalLayer(this.image, wal), what);
     if (this.#rows !== undefined) {
-      if (rows.clusterId !== this.#rows.clusterId) {
-        throw new ClusterError(
-          "invalid",
-          "wrong_cluster",
-          `${what} belongs to cluster ${rows.clusterId}, not ${this.#rows.clusterId}`,
-          {
-            object: what,
-            expected: this.#rows.clusterId,
-            found: rows.clusterId,
-          },
-        );
-      }
+      this.#expectCluster(rows, this.#rows.clusterId, what);
       this.#verifyChain(rows, this.#rows, what);
     }
     return { epoch: this.#epoch + 1, wal, walHash, rows };
@@ -134,14 +128,40 @@ export class ReplicaState {
   /** Applies what `verify` gave for this very state. Readers must have been released. */
   apply(verified: VerifiedEpoch): void {
     this.#expectNext(verified.epoch);
+    const pageCountBefore = this.image.pageCount;
     this.image.apply(verified.wal);
-    this.#advance(verified);
+    this.#advance(verified, pageCountBefore);
   }
 
-  /** An epoch of this node's own writer is durable, and its pages are in the image already. */
-  settled(verified: VerifiedEpoch): void {
+  /**
+   * An epoch of this node's own writer is durable, and its pages are in the image already.
+   *
+   * @param pageCountBefore of the image without it
+   */
+  settled(verified: VerifiedEpoch, pageCountBefore: number): void {
     this.#expectNext(verified.epoch);
-    this.#advance(verified);
+    this.#advance(verified, pageCountBefore);
+  }
+
+  /**
+   * Applies a pack that begins at this state or before it. Its bytes are proven by the epoch after it: what turns out
+   * wrong leaves a state that must not be used.
+   *
+   * @throws ClusterError `corrupt`: `wal_corrupt`, `wrong_pack`; `invalid`: `wrong_cluster`, `unknown_format`
+   */
+  applyPack(bytes: Uint8Array, range: EpochRange, what: string): void {
+    if (range.from > this.#epoch || range.to <= this.#epoch)
+      throw new Error(`${what} does not lead on from epoch ${this.#epoch}`);
+    const { clusterId } = this.rows;
+    const wal = parsePack(bytes, clusterId, range, what);
+    const pageCountBefore = this.image.pageCount;
+    this.image.apply(wal);
+    const rows = this.#system.read(this.image, what);
+    this.#expectCluster(rows, clusterId, what);
+    this.changes.add(range.to, changedBy(wal, pageCountBefore));
+    this.#epoch = range.to;
+    this.#rows = rows;
+    this.#walHash = undefined;
   }
 
   /** Whether `next`, read as the epoch after `own`, says that it builds on `own`, which is not applied. */
@@ -170,7 +190,18 @@ export class ReplicaState {
     if (epoch !== this.#epoch + 1) throw new Error(`epoch ${epoch} does not follow ${this.#epoch}`);
   }
 
-  #advance(verified: VerifiedEpoch): void {
+  #expectCluster(rows: SystemRows, expected: string, what: string): void {
+    const found = rows.clusterId;
+    if (found === expected) return;
+    throw new ClusterError("invalid", "wrong_cluster", `${what} belongs to cluster ${found}, not ${expected}`, {
+      object: what,
+      expected,
+      found,
+    });
+  }
+
+  #advance(verified: VerifiedEpoch, pageCountBefore: number): void {
+    this.changes.add(verified.epoch, changedBy(verified.wal, pageCountBefore));
     this.#epoch = verified.epoch;
     this.#rows = verified.rows;
     this.#walHash = verified.walHash;
@@ -197,6 +228,16 @@ export class ReplicaState {
       { object, where, expected, found, epoch: this.#epoch },
     );
   }
+}
+
+/** The pages that a WAL writes, and those that it cuts off: should the database grow again, they are not what they were. */
+function changedBy({ pageNumbers, pageCount }: Wal, pageCountBefore: number): Uint32Array {
+  const cutCount = Math.max(0, pageCountBefore - pageCount);
+  if (cutCount === 0) return pageNumbers;
+  const pages = new Uint32Array(pageNumbers.length + cutCount);
+  pages.set(pageNumbers);
+  for (let cut = 0; cut < cutCount; cut++) pages[pageNumbers.length + cut] = pageCount + 1 + cut;
+  return pages;
 }
 
 function isSamePage(wal: Wal, frame: number, page: Uint8Array): boolean {

@@ -73,8 +73,9 @@ export class Replica {
    */
   settle(writer: Writer, walHash: string, rows: SystemRows): void {
     this.#readers.release();
+    const pageCountBefore = this.#state.image.pageCount;
     const wal = writer.settle();
-    this.#state.settled({ epoch: this.epoch + 1, wal, walHash, rows });
+    this.#state.settled({ epoch: this.epoch + 1, wal, walHash, rows }, pageCountBefore);
   }
 
   close(): void {

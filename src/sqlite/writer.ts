@@ -12,11 +12,11 @@
  * above it. What is not durable lives only here: closing the writer drops it.
  */
 import { ClusterError, errorMessage } from "../errors.ts";
-import { CREATE_SYSTEM_TABLE } from "../format/system-rows.ts";
+import { CREATE_SYSTEM_TABLE, SYSTEM_TABLE } from "../format/system-rows.ts";
 import { parseWal, type Wal } from "../format/wal.ts";
 import { Connection, type SqliteContext } from "./connection.ts";
 import { MemoryFile, WriterFile } from "./files.ts";
-import { type DurableImage, WalLayer } from "./image.ts";
+import { type DurableImage, type PageSource, WalLayer } from "./image.ts";
 import { isThenable, type Reads } from "./reader.ts";
 import { SAVEPOINT_PREFIX, whyNotInTransaction, whyNotText } from "./rules.ts";
 import { type Row, Statement } from "./statement.ts";
@@ -48,6 +48,12 @@ export interface Transaction extends Reads {
 /** Rows of the system table to write into an epoch; `null` removes a row. */
 export type SystemRowChanges = Readonly<Record<string, string | number | null>>;
 
+/** A whole system table: every row by its key. */
+export type SystemTable = ReadonlyMap<string, SqlValue>;
+
+/** Where the leader's writer is in the VFS; at most one is open there. */
+const WRITER_PATH = "/writer";
+
 /** Thrown when SQLite rolled back the whole batch; nothing of it was written. */
 export class BatchLostError extends Error {
   override readonly name = "BatchLostError";
@@ -58,6 +64,7 @@ export class Writer {
   readonly #file: WriterFile;
   readonly #walFile: MemoryFile;
   readonly #image: DurableImage;
+  readonly #removeFiles: () => void;
   #begin!: Statement;
   #commit!: Statement;
   #savepoint!: Statement;
@@ -70,24 +77,42 @@ export class Writer {
   #sealed: Wal | undefined;
   #inTransaction = false;
   #isRewound = true;
+  #isClosed = false;
   /** Bytes bound by the transactions of the open batch. */
   #boundBytes = 0;
 
-  private constructor(context: SqliteContext, image: DurableImage, path: string) {
+  /** @param source what SQLite reads: the image, or more above it */
+  private constructor(context: SqliteContext, image: DurableImage, path: string, source: PageSource = image) {
     this.#image = image;
-    const file = new WriterFile(image);
+    const file = new WriterFile(source);
     const walFile = new MemoryFile();
     this.#file = file;
     this.#walFile = walFile;
     context.vfs.set(path, { exists: () => file.size() > 0, open: () => file });
     context.vfs.set(`${path}-wal`, { exists: () => walFile.size() > 0, open: () => walFile });
     context.vfs.set(`${path}-journal`, { exists: () => false, open: () => new MemoryFile() });
+    this.#removeFiles = () => {
+      for (const suffix of ["", "-wal", "-journal"]) context.vfs.delete(`${path}${suffix}`);
+    };
     this.#connection = new Connection(context, path, "write");
   }
 
-  /** A writer on an image that is a database. */
-  static open(context: SqliteContext, image: DurableImage): Writer {
-    const writer = new Writer(context, image, "/writer");
+  /**
+   * A writer on an image that is a database.
+   *
+   * @param path where it is in the VFS; differs from those of other writers that are open
+   */
+  static open(context: SqliteContext, image: DurableImage, path: string = WRITER_PATH): Writer {
+    const writer = new Writer(context, image, path);
+    writer.#configure();
+    writer.#prepare();
+    return writer;
+  }
+
+  /** A writer above an epoch that no writer has sealed, and that is not durable yet: it is settled like one's own. */
+  static openAbove(context: SqliteContext, image: DurableImage, sealed: Wal): Writer {
+    const writer = new Writer(context, image, WRITER_PATH, new WalLayer(image, sealed));
+    writer.#sealed = sealed;
     writer.#configure();
     writer.#prepare();
     return writer;
@@ -96,7 +121,7 @@ export class Writer {
   /** A writer on an empty image, with the system table made and its rows set, ready to seal epoch 0. */
   static create(context: SqliteContext, image: DurableImage, rows: SystemRowChanges): Writer {
     if (image.pageCount !== 0) throw new Error("the image is not empty");
-    const writer = new Writer(context, image, "/writer");
+    const writer = new Writer(context, image, WRITER_PATH);
     writer.#configure();
     writer.#connection.exec(`BEGIN; ${CREATE_SYSTEM_TABLE}`);
     writer.#inTransaction = true;
@@ -155,9 +180,28 @@ export class Writer {
    * file. Throws, with the batch lost, if SQLite cannot commit.
    */
   seal(rows: SystemRowChanges): Wal {
+    this.#beginSeal();
+    this.#writeRows(rows);
+    return this.#commitSeal();
+  }
+
+  /** The same, with these rows as the whole system table: whatever else is in it goes. */
+  sealTable(table: SystemTable): Wal {
+    this.#beginSeal();
+    const found = this.#connection.prepare(`SELECT key FROM ${SYSTEM_TABLE}`).allValues(undefined);
+    for (const [key] of found) {
+      if (!table.has(String(key))) this.#deleteSystemRow(key ?? null);
+    }
+    this.#setRows(table.size).run([...table].flat());
+    return this.#commitSeal();
+  }
+
+  #beginSeal(): void {
     if (this.#sealed !== undefined) throw new Error("the sealed epoch is not settled");
     this.#ensureBegun();
-    this.#writeRows(rows);
+  }
+
+  #commitSeal(): Wal {
     this.#commit.run(undefined);
     this.#inTransaction = false;
     const wal = parseWal(this.#walFile.copy(), "the sealed epoch");
@@ -189,9 +233,12 @@ export class Writer {
     return wal;
   }
 
-  /** Drops everything that is not in the image. */
+  /** Drops everything that is not in the image; safe twice. */
   close(): void {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
     this.#connection.close();
+    this.#removeFiles();
   }
 
   #configure(): void {
@@ -244,7 +291,7 @@ export class Writer {
   }
 
   /** No foreign key of a user's table on ours may keep a row from being deleted. */
-  #deleteSystemRow(key: string): void {
+  #deleteSystemRow(key: SqlValue): void {
     const { sqlite, pointer } = this.#connection;
     sqlite.api.sqlite3_db_config(pointer, SQLITE_DBCONFIG_ENABLE_FKEY, 0, 0);
     try {

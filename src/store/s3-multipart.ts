@@ -3,7 +3,7 @@ import { type RetryPolicy, withRetries } from "./retry.ts";
 import type { S3Client, S3Request } from "./s3-client.ts";
 import type { S3Answer } from "./s3-errors.ts";
 import { escapeXml, parseXml, xmlText } from "./s3-xml.ts";
-import type { PartSource } from "./store.ts";
+import type { PartSource, PutOutcome } from "./store.ts";
 
 /** S3's limit. */
 const PARTS_MAX = 10_000;
@@ -22,6 +22,8 @@ export interface MultipartUpload {
   readonly partsInFlightMax: number;
   /** For single parts: their bytes cannot be read from the body again by repeating the whole put. */
   readonly retry: RetryPolicy;
+  /** Asks for a create. Many stores ignore that for uploads in parts, so nothing may rest on it: `lbc doctor` tells. */
+  readonly ifAbsent?: boolean;
   readonly signal: AbortSignal | undefined;
 }
 
@@ -31,11 +33,13 @@ interface Part {
 }
 
 /** Uploads the body in parts, a few at a time. If that fails, what was uploaded is thrown away. */
-export async function uploadInParts(upload: MultipartUpload): Promise<void> {
+export async function uploadInParts(upload: MultipartUpload): Promise<PutOutcome> {
   const uploadId = await create(upload);
   try {
     const parts = await uploadParts(upload, uploadId);
-    await complete(upload, uploadId, parts);
+    const outcome = await complete(upload, uploadId, parts);
+    if (outcome === "exists") await abandon(upload, uploadId);
+    return outcome;
   } catch (error) {
     const cleaning = abandon(upload, uploadId);
     if (!upload.signal?.aborted) await cleaning;
@@ -99,14 +103,17 @@ async function uploadPart(
   return { number, etag };
 }
 
-async function complete(upload: MultipartUpload, uploadId: string, parts: readonly Part[]): Promise<void> {
+async function complete(upload: MultipartUpload, uploadId: string, parts: readonly Part[]): Promise<PutOutcome> {
   const rows = parts.map(({ number, etag }) => {
     return `<Part><PartNumber>${number}</PartNumber><ETag>${escapeXml(etag)}</ETag></Part>`;
   });
   const body = encoder.encode(`<CompleteMultipartUpload>${rows.join("")}</CompleteMultipartUpload>`);
-  const request = { ...uploadRequest(upload, { method: "POST", query: { uploadId } }), body };
-  const answer = await sendOk(upload, request);
-  if (parseXml(answer.bytes, "CompleteMultipartUploadResult") !== undefined) return;
+  const headers = upload.ifAbsent ? { "if-none-match": "*" } : {};
+  const request = { ...uploadRequest(upload, { method: "POST", query: { uploadId } }), headers, body };
+  const answer = await upload.client.send(request);
+  if (answer.status === 412 && upload.ifAbsent) return "exists";
+  if (answer.status !== 200) throw upload.client.failure(request, answer);
+  if (parseXml(answer.bytes, "CompleteMultipartUploadResult") !== undefined) return "created";
   // The status is sent before the work is done: a late failure comes with status 200.
   const failed = parseXml(answer.bytes, "Error") !== undefined;
   if (failed) throw upload.client.failure(request, { ...answer, status: 500 });

@@ -1,8 +1,9 @@
 import { expect, test } from "vitest";
-import { decodeSystemRows, encodeChain, encodeLeader, FORMAT } from "../../src/format/system-rows.ts";
+import { decodeSystemRows, encodeChain, encodeLeader, encodeRollback, FORMAT } from "../../src/format/system-rows.ts";
 import { clusterErrorOf, codeOf } from "../support/errors.ts";
 
 const LEADER = { uuid: "u", az: "a", address: "h:1" };
+const ROLLBACK = { epoch: 5, from: 4, to: 0 };
 const CHAIN = { epoch: 4, wal: "a".repeat(64), state: "0123456789abcdef" };
 
 function decode(rows: Record<string, unknown>): ReturnType<typeof decodeSystemRows> {
@@ -17,6 +18,7 @@ test("what is encoded is decoded", () => {
     format: FORMAT,
     leader: encodeLeader(LEADER),
     chain: encodeChain(CHAIN),
+    rollback: encodeRollback(ROLLBACK),
   };
   expect(decode(rows)).toEqual({
     clusterId: "c",
@@ -25,13 +27,15 @@ test("what is encoded is decoded", () => {
     format: 1,
     leader: LEADER,
     chain: CHAIN,
+    rollback: ROLLBACK,
   });
 });
 
 test("a database of the original, which has fewer rows, is accepted", () => {
   const original = { cluster_id: "c", last_update: "2026-01-01T00:00:00Z", leader: encodeLeader(LEADER) };
   const decoded = decode(original);
-  expect([decoded.chain, decoded.secret, decoded.format]).toEqual([undefined, undefined, undefined]);
+  const { chain, secret, format, rollback } = decoded;
+  expect([chain, secret, format, rollback]).toEqual([undefined, undefined, undefined, undefined]);
   expect(decode({ cluster_id: "c", leader: "null", secret: null })).toMatchObject({
     leader: undefined,
     secret: undefined,
@@ -64,6 +68,13 @@ test.each([
   ["chain with a short hash", { chain: JSON.stringify({ ...CHAIN, wal: "ab" }) }],
   ["chain with upper case", { chain: JSON.stringify({ ...CHAIN, wal: "A".repeat(64) }) }],
   ["chain with a hash in an array", { chain: JSON.stringify({ ...CHAIN, wal: [CHAIN.wal] }) }],
+  ["rollback not JSON", { rollback: "{" }],
+  ["rollback without an end", { rollback: JSON.stringify({ ...ROLLBACK, to: undefined }) }],
+  ["rollback with half an epoch", { rollback: JSON.stringify({ ...ROLLBACK, to: 0.5 }) }],
+  ["rollback with a text", { rollback: JSON.stringify({ ...ROLLBACK, to: "0" }) }],
+  ["rollback before the first epoch", { rollback: JSON.stringify({ ...ROLLBACK, to: -1 }) }],
+  ["rollback to the future", { rollback: JSON.stringify({ ...ROLLBACK, to: 5 }) }],
+  ["rollback over a gap", { rollback: JSON.stringify({ ...ROLLBACK, from: 3 }) }],
   ["chain with a number as state", { chain: JSON.stringify({ ...CHAIN, state: 1234567890123456 }) }],
 ])("damaged: %s is refused, naming object and row", (_name, rows) => {
   const error = clusterErrorOf(() => decode(_name.startsWith("no cl") ? rows : { cluster_id: "c", ...rows }));

@@ -84,7 +84,7 @@ describe("a join", () => {
       await flip(store, snapshotKey(5), offset);
       const { node, events } = await join("follower", store, quiet);
       expect(namesIn(node), `byte ${offset}`).toEqual(["a", "b", "c", "d"]);
-      expect(events.filter(({ event }) => event === "join_base_refused").length, `byte ${offset}`).toBe(1);
+      expect(events.filter(({ event }) => event === "restore_refused").length, `byte ${offset}`).toBe(1);
       expect(node.status().replica.snapshot_epoch).toBe(3);
       await node.shutdown();
     }

@@ -42,6 +42,7 @@ function internalRequests(leader: Subject): readonly SignedPost[] {
     { path: "/.lbc/epochs", body: JSON.stringify({ member, epoch: 0 }) },
     { path: "/.lbc/leading", body: JSON.stringify({ leader: nobody, epoch: 10 ** 6 }) },
     { path: "/.lbc/accept", body: JSON.stringify({ uuid: member.uuid }) },
+    { path: "/.lbc/rollback", body: JSON.stringify({ point: 0 }) },
     { path: "/.lbc/members", method: "GET" },
   ];
 }

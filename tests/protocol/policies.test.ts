@@ -84,19 +84,21 @@ describe("the request budget", () => {
 });
 
 describe("the snapshot policy", () => {
-  const settings = { walBytesMin: 1_000, databaseFraction: 0.5, epochsMax: 100, intervalMinMs: 60_000 };
-  const situation = { walBytes: 0, epochs: 1, databaseBytes: 10_000, sinceLastMs: Number.POSITIVE_INFINITY };
+  const settings = { walBytesMin: 1_000, databaseFraction: 0.5, objectsMax: 50, epochsMax: 100, intervalMinMs: 60_000 };
+  const situation = { bytes: 0, objects: 1, epochs: 1, databaseBytes: 10_000, sinceLastMs: Number.POSITIVE_INFINITY };
 
   test.each([
-    ["no epochs since", { epochs: 0, walBytes: 1e9 }, false],
-    ["WALs as large as the share of the database", { walBytes: 5_000 }, false],
-    ["WALs above it", { walBytes: 5_001 }, true],
-    ["a small database: the minimum counts", { walBytes: 1_000, databaseBytes: 10 }, false],
-    ["above the minimum", { walBytes: 1_001, databaseBytes: 10 }, true],
+    ["no epochs since", { epochs: 0, bytes: 1e9 }, false],
+    ["WALs as large as the share of the database", { bytes: 5_000 }, false],
+    ["WALs above it", { bytes: 5_001 }, true],
+    ["a small database: the minimum counts", { bytes: 1_000, databaseBytes: 10 }, false],
+    ["above the minimum", { bytes: 1_001, databaseBytes: 10 }, true],
     ["many small epochs", { epochs: 100 }, true],
     ["not so many", { epochs: 99 }, false],
-    ["too soon after the last", { walBytes: 1e9, epochs: 1e6, sinceLastMs: 59_999 }, false],
-    ["long enough after", { walBytes: 1e9, sinceLastMs: 60_000 }, true],
+    ["many objects", { objects: 50 }, true],
+    ["not so many objects", { objects: 49 }, false],
+    ["too soon after the last", { bytes: 1e9, epochs: 1e6, sinceLastMs: 59_999 }, false],
+    ["long enough after", { bytes: 1e9, sinceLastMs: 60_000 }, true],
   ])("%s", (_name, change, due) => {
     expect(isSnapshotDue({ ...situation, ...change }, settings)).toBe(due);
   });

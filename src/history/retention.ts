@@ -1,0 +1,139 @@
+/**
+ * Deletes what is older than the retention, a little at a time. Any number of nodes may do so at once, and one that was
+ * paused in the middle may go on at any time: what is before an old snapshot stays unneeded.
+ */
+import { ClusterError } from "../errors.ts";
+import { beforeEpochKey, epochText, LAST_VACUUM_KEY, snapshotKey, walKey } from "../format/keys.ts";
+import { sleep } from "../platform/sleep.ts";
+import { type AgedSnapshot, firstEpochLeft, isBeyondRetention, retentionBoundary } from "../protocol/retention.ts";
+import { listPages, readVacuumMarker } from "./listing.ts";
+import type { HistoryParts } from "./parts.ts";
+import { checkSnapshotHeader } from "./read-snapshot.ts";
+
+/** Between two deletions of up to a thousand objects. */
+const PAUSE_MS = 1000;
+const HEADER_BYTES = 100;
+
+/** What a run did. */
+export interface VacuumReport {
+  /** The earliest epoch that can be restored now. */
+  readonly boundary: number;
+  /** Objects deleted, and their bytes. */
+  readonly deleted: number;
+  readonly bytes: number;
+}
+
+export class Retention {
+  readonly #parts: HistoryParts;
+  /** Snapshots seen so far, ascending: how long ago each was completed, by the store's clock, and when that was asked. */
+  #snapshots: (AgedSnapshot & { readonly askedAtMs: number })[] = [];
+  /** Where the listing of snapshots goes on. */
+  #scannedKey: string | undefined;
+  #boundary: number | undefined;
+
+  constructor(parts: HistoryParts) {
+    this.#parts = parts;
+  }
+
+  /** The earliest epoch that is kept, as far as is known. */
+  get boundary(): number | undefined {
+    return this.#boundary;
+  }
+
+  /** Deletes what has become too old since the last run. */
+  async run(signal: AbortSignal | undefined, onDeleted: (bytes: number) => void = () => {}): Promise<VacuumReport> {
+    const { store, settings, log } = this.#parts;
+    const earlier = this.#boundary ?? (await readVacuumMarker(store, signal));
+    this.#boundary = earlier;
+    this.#scannedKey ??= beforeEpochKey(earlier);
+    const boundary = retentionBoundary(await this.#agedSnapshots(signal), settings.retentionMs);
+    if (boundary === undefined || boundary <= earlier) return { boundary: earlier, deleted: 0, bytes: 0 };
+    await this.#checkBoundary(boundary, signal);
+    // First: whoever deletes next begins no later than where this run may have stopped.
+    await store.put(LAST_VACUUM_KEY, new TextEncoder().encode(epochText(boundary)), { signal });
+    const report = await this.#deleteBefore(boundary, earlier, signal, onDeleted);
+    this.#boundary = boundary;
+    this.#snapshots = this.#snapshots.filter(({ epoch }) => epoch >= boundary);
+    log({ level: "info", event: "history_trimmed", ...report });
+    return report;
+  }
+
+  /** Lists on until a snapshot is too young; while that one is, a run asks the store for nothing. */
+  async #agedSnapshots(signal: AbortSignal | undefined): Promise<readonly AgedSnapshot[]> {
+    const { store, settings } = this.#parts;
+    if (this.#isNewestYoung()) return this.#agedNow();
+    for await (const objects of listPages(store, this.#scannedKey, signal)) {
+      for (const { kind, epoch, key } of objects) {
+        this.#scannedKey = key;
+        if (kind !== "snapshot") continue;
+        const stat = await store.head(key, { signal });
+        if (stat === undefined) continue;
+        const askedAtMs = settings.clock.monotonicMs();
+        this.#snapshots.push({ epoch, ageMs: stat.nowMs - stat.lastModifiedMs, askedAtMs });
+        if (this.#isNewestYoung()) return this.#agedNow();
+      }
+    }
+    return this.#agedNow();
+  }
+
+  /** As of now: a machine that was suspended counts too little, which only makes it delete later. */
+  #agedNow(): readonly AgedSnapshot[] {
+    const nowMs = this.#parts.settings.clock.monotonicMs();
+    return this.#snapshots.map(({ epoch, ageMs, askedAtMs }) => ({ epoch, ageMs: ageMs + nowMs - askedAtMs }));
+  }
+
+  #isNewestYoung(): boolean {
+    const newest = this.#agedNow().at(-1);
+    return newest !== undefined && newest.ageMs < this.#parts.settings.retentionMs;
+  }
+
+  /** What everything after it depends on must be there. */
+  async #checkBoundary(boundary: number, signal: AbortSignal | undefined): Promise<void> {
+    const { store } = this.#parts;
+    const key = snapshotKey(boundary);
+    const head = await store.get(key, { range: { offset: 0, length: HEADER_BYTES }, signal });
+    const next = await store.head(walKey(boundary + 1), { signal });
+    if (head === undefined || next === undefined) {
+      throw new ClusterError(
+        "corrupt",
+        "history_incomplete",
+        `nothing was deleted: ${head === undefined ? key : walKey(boundary + 1)} is missing, without which the history after epoch ${boundary} cannot be restored`,
+        {
+          object: head === undefined ? key : walKey(boundary + 1),
+          where: "retention",
+          expected: "present",
+          found: "missing",
+        },
+      );
+    }
+    checkSnapshotHeader(head.bytes, head.size, key);
+  }
+
+  async #deleteBefore(
+    boundary: number,
+    earlier: number,
+    signal: AbortSignal | undefined,
+    onDeleted: (bytes: number) => void,
+  ): Promise<VacuumReport> {
+    const { store, settings } = this.#parts;
+    let deleted = 0;
+    let bytes = 0;
+    for await (const objects of listPages(store, beforeEpochKey(firstEpochLeft(earlier)), signal)) {
+      const unneeded = objects.filter((object) => isBeyondRetention(object, boundary));
+      if (unneeded.length > 0) {
+        await store.deleteMany(
+          unneeded.map(({ key }) => key),
+          { signal },
+        );
+        deleted += unneeded.length;
+        const size = unneeded.reduce((sum, object) => sum + object.size, 0);
+        bytes += size;
+        onDeleted(size);
+        await sleep(settings.clock, PAUSE_MS, signal);
+      }
+      const last = objects.at(-1);
+      if (last !== undefined && (last.fromEpoch ?? last.epoch) >= boundary) break;
+    }
+    return { boundary, deleted, bytes };
+  }
+}

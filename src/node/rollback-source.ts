@@ -1,0 +1,23 @@
+/** Where a node's rollbacks read what was: the history in its store. */
+import { readExtent } from "../history/extent.ts";
+import { resolvePoint } from "../history/points.ts";
+import { restore } from "../history/restore.ts";
+import type { Replica } from "../sqlite/replica.ts";
+import type { NodeParts } from "./parts.ts";
+import type { RollbacksParts } from "./rollback.ts";
+
+/** The parts of {@link Rollbacks} for a node. */
+export function rollbacksParts(parts: NodeParts, replica: Replica): RollbacksParts {
+  const { store, log, settings } = parts;
+  const { clock, fetchParallel: parallel, fetchBytesMax: bytesMax } = settings;
+  return {
+    clock,
+    epoch: () => replica.epoch,
+    image: () => replica.state.image,
+    resolve: async (point, signal) => (await resolvePoint(parts, point, await readExtent(parts, signal), signal)).epoch,
+    readState: async (upTo, { signal, onProgress }) => {
+      const { system } = replica;
+      return (await restore({ store, system, parallel, bytesMax, log, signal, onProgress, upTo })).state;
+    },
+  };
+}

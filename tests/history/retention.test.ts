@@ -1,0 +1,307 @@
+/** Retention: what is too old goes, what any retained point or any join needs stays. */
+import { describe, expect, it } from "vitest";
+import { LAST_VACUUM_KEY, packKey, parseKey, snapshotKey, walKey } from "../../src/format/keys.ts";
+import { LittleBigCluster, MemoryStore, type ObjectStore } from "../../src/mod.ts";
+import { FaultyStore, type OnStoreCall } from "../../src/testing/mod.ts";
+import { createTable, insert, join, lead, namesIn, newStore, QUIET, type Subject } from "../support/cluster.ts";
+import { expectError } from "../support/errors.ts";
+import { TestClock } from "../support/test-clock.ts";
+import { until } from "../support/wait.ts";
+
+const HOUR_MS = 3_600_000;
+const RETENTION_MS = 2 * HOUR_MS;
+
+interface World {
+  readonly store: MemoryStore;
+  /** The store's clock: how old things are. */
+  readonly clock: TestClock;
+  readonly leader: Subject;
+  /** Row counts by epoch. */
+  readonly rows: Map<number, number>;
+}
+
+/** A leader that takes a snapshot every 20 epochs and trims only when a test says so. */
+async function newWorld(): Promise<World> {
+  const clock = new TestClock();
+  const store = new MemoryStore({ clock });
+  await newStore(store);
+  const settings = {
+    ...QUIET,
+    snapshot: { epochsMax: 20, intervalMinMs: 0 },
+    retentionMs: RETENTION_MS,
+    retentionIntervalMs: 24 * HOUR_MS,
+  };
+  const leader = await lead(store, { settings });
+  await createTable(leader.node);
+  return { store, clock, leader, rows: new Map() };
+}
+
+/** Writes that many epochs, all at this moment of the clock, and lets the snapshots of them be finished. */
+async function write({ leader, rows, store }: World, epochs: number): Promise<void> {
+  for (let index = 0; index < epochs; index++) {
+    const { epoch } = await insert(leader.node, `row ${leader.node.epoch.current}`);
+    rows.set(epoch, leader.node.db.query("SELECT 1 FROM items").length);
+  }
+  const due = Math.floor((leader.node.epoch.current - 1) / 20) * 20;
+  await until(
+    "the snapshot",
+    async () => leader.node.status().replica.snapshot_epoch >= due - 20 || store === undefined,
+  );
+}
+
+function clusterOn(store: ObjectStore, retentionMs = RETENTION_MS): LittleBigCluster {
+  return new LittleBigCluster({ id: "test", store, retentionMs });
+}
+
+async function keysOf(store: ObjectStore): Promise<string[]> {
+  const { objects } = await store.list(".lbc/");
+  return objects.map(({ key }) => key).filter((key) => parseKey(key) !== undefined);
+}
+
+async function snapshotEpochs(store: ObjectStore): Promise<number[]> {
+  return (await keysOf(store)).flatMap((key) => {
+    const parsed = parseKey(key);
+    return parsed?.kind === "snapshot" ? [parsed.epoch] : [];
+  });
+}
+
+describe("a run", () => {
+  it("deletes what is before the newest snapshot that is as old as the retention, and nothing else", async () => {
+    const world = await newWorld();
+    const { store, clock, rows } = world;
+    await write(world, 100);
+    clock.setWall(HOUR_MS);
+    await write(world, 100);
+    const before = await keysOf(store);
+    clock.setWall(HOUR_MS + 1);
+    const oldest = (await snapshotEpochs(store)).filter((epoch) => epoch <= 101).at(-1) as number;
+    await write(world, 3);
+
+    const report = await clusterOn(store).vacuum();
+    expect(report.boundary).toBe(oldest);
+    const after = await keysOf(store);
+    const gone = before.filter((key) => !after.includes(key));
+    expect(report.deleted).toBe(gone.length);
+    for (const key of before) {
+      const parsed = parseKey(key);
+      const isBefore = parsed?.kind === "pack" ? parsed.epoch <= oldest : (parsed?.epoch ?? 0) < oldest;
+      expect(after.includes(key), key).toBe(!isBefore);
+    }
+    expect(after).toContain(walKey(oldest));
+    expect(after).toContain(snapshotKey(oldest));
+    expect(after).toContain(packKey(64, 128));
+    expect(after).not.toContain(packKey(0, 64));
+    expect(new TextDecoder().decode((await store.get(LAST_VACUUM_KEY))?.bytes)).toBe(String(oldest).padStart(20, "0"));
+
+    // Every point that is kept is the state of then.
+    const cluster = clusterOn(store);
+    expect((await cluster.extent()).earliest).toBe(oldest);
+    for (const [epoch, count] of rows) {
+      if (epoch % 7 !== 0) continue;
+      if (epoch < oldest) {
+        await expectError(() => cluster.openAt(epoch), "invalid", "point_before_history");
+      } else {
+        const past = await cluster.openAt(epoch);
+        expect(past.query("SELECT 1 FROM items").length, `epoch ${epoch}`).toBe(count);
+        past.close();
+      }
+    }
+  }, 60_000);
+
+  it("deletes nothing while every snapshot is younger, not even when asked again and again", async () => {
+    const world = await newWorld();
+    await write(world, 60);
+    world.clock.setWall(RETENTION_MS - 1000);
+    const before = await keysOf(world.store);
+    for (let run = 0; run < 3; run++) {
+      expect(await clusterOn(world.store).vacuum()).toMatchObject({ boundary: 0, deleted: 0 });
+    }
+    expect(await keysOf(world.store)).toEqual(before);
+  });
+
+  it("never deletes the newest snapshot, nor what is after it, however old", async () => {
+    const world = await newWorld();
+    await write(world, 50);
+    world.clock.setWall(1000 * HOUR_MS);
+    const newest = (await snapshotEpochs(world.store)).at(-1) as number;
+    const { boundary } = await clusterOn(world.store).vacuum();
+    expect(boundary).toBe(newest);
+    const { node } = await join("follower", world.store, { settings: QUIET });
+    expect(namesIn(node)).toEqual(namesIn(world.leader.node));
+    expect(await keysOf(world.store)).toContain(walKey(node.epoch.current));
+  });
+
+  it("counts a snapshot's age from its completion: what a join that is under way reads stays for an hour", async () => {
+    const world = await newWorld();
+    const { store, clock, leader } = world;
+    let isBeingWritten = false;
+    leader.faults.onCall = ({ operation, key }) => {
+      if (operation !== "put" || !key.endsWith(".db")) return undefined;
+      isBeingWritten = true;
+      return { kind: "delay", delayMs: 100 };
+    };
+    for (let row = 0; !isBeingWritten; row++) await insert(leader.node, `row ${row}`);
+    // The epoch is old when its snapshot is completed only now.
+    clock.setWall(10 * HOUR_MS);
+    await insert(leader.node, "later");
+    const newest = await until("the snapshot", async () => (await snapshotEpochs(store)).find((epoch) => epoch > 0));
+    expect(await clusterOn(store).vacuum()).toMatchObject({ boundary: 0, deleted: 0 });
+    clock.setWall(RETENTION_MS);
+    expect((await clusterOn(store).vacuum()).boundary).toBe(newest);
+  });
+
+  it("goes on where one that died in the middle has stopped, packs that reached over its boundary included", async () => {
+    const world = await newWorld();
+    const { store, clock } = world;
+    await write(world, 90);
+    clock.setWall(RETENTION_MS);
+    await write(world, 60);
+    const dying = new FaultyStore(store, {
+      onCall: ({ operation }) => (operation === "deleteMany" ? { kind: "fail_before" } : undefined),
+    });
+    await expectError(() => clusterOn(dying).vacuum(), "unavailable", "store_timeout");
+    expect(await store.head(LAST_VACUUM_KEY)).toBeDefined();
+    expect(await store.head(walKey(1))).toBeDefined();
+    clock.setWall(RETENTION_MS);
+    const { boundary } = await clusterOn(store).vacuum();
+    expect(boundary).toBeGreaterThan(128);
+    for (const key of await keysOf(store)) expect(parseKey(key)?.epoch, key).toBeGreaterThanOrEqual(boundary);
+  });
+
+  it.each([
+    ["missing", async (store: ObjectStore, key: string) => await store.delete(key)],
+    ["not a database", async (store: ObjectStore, key: string) => void (await store.put(key, new Uint8Array(8192)))],
+    [
+      "cut short",
+      async (store: ObjectStore, key: string) => {
+        const { bytes } = (await store.get(key)) as { bytes: Uint8Array };
+        await store.put(key, bytes.subarray(0, bytes.length - 4096));
+      },
+    ],
+  ])("deletes nothing when the snapshot that everything would depend on is %s", async (_name, damage) => {
+    const world = await newWorld();
+    const { store, clock } = world;
+    await write(world, 50);
+    clock.setWall(RETENTION_MS);
+    const boundary = (await snapshotEpochs(store)).at(-1) as number;
+    const faulty = new FaultyStore(store);
+    // It goes bad between the question for its age and the deletion.
+    let isDone = false;
+    const onCall: OnStoreCall = ({ operation, key }) => {
+      if (operation === "get" && key === snapshotKey(boundary) && !isDone) {
+        isDone = true;
+        return { kind: "delay", delayMs: 30 };
+      }
+      return undefined;
+    };
+    faulty.onCall = onCall;
+    const before = await keysOf(store);
+    const running = clusterOn(faulty).vacuum();
+    running.catch(() => {});
+    await until("the question", () => isDone);
+    await damage(store, snapshotKey(boundary));
+    // The store of the test may age what it is given anew: what counts is that nothing else went.
+    const outcome = await running.then(
+      () => "deleted",
+      ({ kind }: { kind: string }) => kind,
+    );
+    expect(outcome).toBe("corrupt");
+    expect((await keysOf(store)).length).toBeGreaterThanOrEqual(before.length - 1);
+    expect(await store.head(LAST_VACUUM_KEY)).toBeUndefined();
+  });
+});
+
+describe("races", () => {
+  it("two leaders' retention at once, one of them paused in the middle for long", async () => {
+    const world = await newWorld();
+    const { store, clock, rows } = world;
+    await write(world, 60);
+    clock.setWall(RETENTION_MS);
+    await write(world, 60);
+    const slow = new FaultyStore(store, {
+      onCall: ({ operation }) => (operation === "deleteMany" ? { kind: "delay", delayMs: 300 } : undefined),
+    });
+    const paused = clusterOn(slow).vacuum();
+    await clusterOn(store).vacuum();
+    clock.setWall(RETENTION_MS);
+    await write(world, 30);
+    const later = await clusterOn(store).vacuum();
+    expect((await paused).boundary).toBeLessThan(later.boundary);
+
+    const cluster = clusterOn(store);
+    for (let epoch = later.boundary; epoch <= world.leader.node.epoch.current; epoch += 9) {
+      const past = await cluster.openAt(epoch);
+      if (rows.has(epoch)) expect(past.query("SELECT 1 FROM items").length).toBe(rows.get(epoch));
+      past.close();
+    }
+    const { node } = await join("follower", store, { settings: QUIET });
+    expect(namesIn(node)).toEqual(namesIn(world.leader.node));
+  }, 30_000);
+
+  it("a join that runs into it starts over and gets there", async () => {
+    const world = await newWorld();
+    const { store, clock } = world;
+    await write(world, 130);
+    let trimmed: Promise<unknown> | undefined;
+    const { node, events } = await join("follower", store, {
+      settings: QUIET,
+      onCall: ({ operation, key }) => {
+        if (operation !== "get" || !key.endsWith(".wal") || trimmed !== undefined) return undefined;
+        // Everything that this join has planned to read goes away, as if it had slept for days.
+        trimmed = (async () => {
+          clock.setWall(RETENTION_MS);
+          await write(world, 50);
+          clock.setWall(RETENTION_MS);
+          await clusterOn(store).vacuum();
+        })();
+        return { kind: "delay", delayMs: 2500 };
+      },
+    });
+    await trimmed;
+    expect(events.map(({ event }) => event)).toContain("restore_restarted");
+    await node.sync({ atLeast: world.leader.node.epoch.current });
+    expect(namesIn(node)).toEqual(namesIn(world.leader.node));
+  }, 30_000);
+
+  it("a past database that is being opened gets a clear error, never a wrong state", async () => {
+    const world = await newWorld();
+    const { store, clock } = world;
+    await write(world, 130);
+    let trimmed: Promise<unknown> | undefined;
+    const slow = new FaultyStore(store, {
+      onCall: ({ operation, key }) => {
+        if (operation !== "get" || !key.endsWith(".wal") || trimmed !== undefined) return undefined;
+        trimmed = (async () => {
+          clock.setWall(RETENTION_MS);
+          await write(world, 50);
+          clock.setWall(RETENTION_MS);
+          await clusterOn(store).vacuum();
+        })();
+        return { kind: "delay", delayMs: 2500 };
+      },
+    });
+    const error = await expectError(() => clusterOn(slow).openAt(75), "invalid", "point_before_history");
+    expect(error.message).toMatch(/earliest point is epoch \d+/);
+  }, 30_000);
+});
+
+describe("the leader", () => {
+  it("trims by itself, and says what the earliest point is", async () => {
+    const clock = new TestClock();
+    const store = new MemoryStore({ clock });
+    await newStore(store);
+    const settings = {
+      ...QUIET,
+      snapshot: { epochsMax: 10, intervalMinMs: 0 },
+      retentionMs: RETENTION_MS,
+      retentionIntervalMs: 20,
+    };
+    const leader = await lead(store, { settings });
+    await createTable(leader.node);
+    for (let row = 0; row < 40; row++) await insert(leader.node, `row ${row}`);
+    clock.setWall(RETENTION_MS);
+    await until("the trim", () => leader.events.some(({ event }) => event === "history_trimmed"));
+    expect(await store.head(walKey(1))).toBeUndefined();
+    expect(leader.node.status().history.earliest_epoch).toBe((await clusterOn(store).extent()).earliest);
+  });
+});
