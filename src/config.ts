@@ -39,7 +39,7 @@ export type OpenEndpoint = "status" | "health" | "metrics";
 
 /** What `new LittleBigCluster` takes: `id` and `store`, and whatever is not to be the *default*. */
 export interface ClusterOptions {
-  /** Names the cluster, 1 to 200 characters; a node that joins with another id is refused. */
+  /** Names the cluster, 1 to 200 characters, no number; a node that joins with another id is refused. */
   readonly id: string;
   /** Where everything durable is. */
   readonly store: ObjectStore;
@@ -123,6 +123,9 @@ const count = (max = Number.MAX_SAFE_INTEGER) => z.number().int().min(1).max(max
 const isObjectWith = (names: readonly string[]) => (value: unknown) =>
   typeof value === "object" && value !== null && names.every((name) => name in value);
 
+/** What a column of NUMERIC affinity, which `_lbc`'s has, does not keep as text: https://www.sqlite.org/datatype3.html §3 */
+const LOOKS_NUMERIC = /^\s*[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?\s*$/i;
+
 const snapshotShape = z.strictObject({
   walBytesMin: z
     .number()
@@ -136,7 +139,11 @@ const snapshotShape = z.strictObject({
 });
 
 const clusterShape = z.strictObject({
-  id: z.string().min(1, "must not be empty").max(200),
+  id: z
+    .string()
+    .min(1, "must not be empty")
+    .max(200)
+    .refine((id) => !LOOKS_NUMERIC.test(id), "must not look like a number: SQLite would keep it as one"),
   store: z.custom<ObjectStore>(
     isObjectWith(["get", "head", "put", "list", "delete", "deleteMany"]),
     "must be an object store, e.g. new FileSystemStore(directory)",

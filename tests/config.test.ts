@@ -41,6 +41,18 @@ describe("configuration", () => {
     expect(problems.join("\n")).toContain("often");
   });
 
+  it.each(["42", "0x", " 7 ", "1e5", "-3.5", ".5"])("an id that SQLite would keep as a number: %s", async (id) => {
+    if (/x/.test(id)) {
+      await new LittleBigCluster({ id, store: new MemoryStore() }).init();
+    } else {
+      expect(problemsOf({ id, store }).join("\n")).toContain("must not look like a number");
+    }
+  });
+
+  it("a retention below an hour is refused: what a join reads must not go away under it", () => {
+    expect(problemsOf({ id: "x", store, retentionMs: 3_599_999 }).join("\n")).toContain("retentionMs");
+  });
+
   it("names relations that do not hold together with what is wrong by itself", () => {
     const problems = problemsOf({
       id: "",

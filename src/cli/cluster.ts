@@ -5,12 +5,11 @@ import type { ClusterOptions } from "../config.ts";
 import type { ObjectStore } from "../store/store.ts";
 import { type CliContext, globalOptions, withProgress } from "./context.ts";
 import { type Head, readHead } from "./head.ts";
-import type { HistoryCluster } from "./history-api.ts";
 
 /** A store and the cluster in it. */
 export interface OpenCluster {
   readonly store: ObjectStore;
-  readonly cluster: LittleBigCluster & HistoryCluster;
+  readonly cluster: LittleBigCluster;
 }
 
 /** The cluster of the store that the command names; its id is read from there unless it is given. */
@@ -32,10 +31,6 @@ export function headOf(context: CliContext, store: ObjectStore): Promise<Head> {
   return withProgress(context, "reading the newest epoch", (options) => readHead(store, options));
 }
 
-export function makeCluster(
-  id: string,
-  store: ObjectStore,
-  settings: Partial<ClusterOptions> = {},
-): LittleBigCluster & HistoryCluster {
-  return new LittleBigCluster({ ...settings, id, store }) as LittleBigCluster & HistoryCluster;
+export function makeCluster(id: string, store: ObjectStore, settings: Partial<ClusterOptions> = {}): LittleBigCluster {
+  return new LittleBigCluster({ ...settings, id, store });
 }

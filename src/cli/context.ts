@@ -76,8 +76,11 @@ export interface CliContext {
   openStore(url: string | undefined): ObjectStore;
   /** A bar with bytes and rate on standard error, if that is a terminal; otherwise nothing is shown. */
   progress(label: string): ProgressBar;
-  /** Runs what cannot be interrupted by `signal` because it is synchronous: Ctrl-C then ends the process at once. */
-  interruptibly<T>(work: () => T): T;
+  /**
+   * Runs what `signal` cannot interrupt because it is synchronous: Ctrl-C ends the process at once meanwhile. Throws the
+   * signal's reason if that came before.
+   */
+  interruptibly<T>(work: () => T): Promise<T>;
 }
 
 /** The options of `command` that every command has. */

@@ -15,6 +15,7 @@ const USAGE_CODES: readonly string[] = [
   "bad_configuration",
   "bad_address",
   "bad_point",
+  "bad_range",
   "confirmation_needed",
 ];
 

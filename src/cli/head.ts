@@ -5,7 +5,7 @@
 import { silent } from "../base/log.ts";
 import { ClusterError } from "../errors.ts";
 import { walKey } from "../format/keys.ts";
-import { findSystemPages } from "../format/system-page.ts";
+import { findSystemPages, USUAL_SYSTEM_PAGE } from "../format/system-page.ts";
 import { decodeSystemRows, type SystemRows } from "../format/system-rows.ts";
 import { PAGE_BYTES, parseWal, type Wal } from "../format/wal.ts";
 import { discoverAll, discoverFrom } from "../history/discover.ts";
@@ -71,10 +71,11 @@ function maxOf(epochs: Iterable<number>): number | undefined {
   return newest;
 }
 
-/** The rows, if only one page looks as if it held them. */
+/** The rows, if it is clear which page holds them: a user's table may hold a copy. */
 function rowsIn(wal: Wal, what: string): SystemRows | undefined {
   const [page, ...others] = findSystemPages(wal);
-  return page === undefined || others.length > 0 ? undefined : decodeSystemRows(page.rows, what);
+  const isClear = page?.pageNumber === USUAL_SYSTEM_PAGE || others.length === 0;
+  return page === undefined || !isClear ? undefined : decodeSystemRows(page.rows, what);
 }
 
 async function readRowsProven(store: ObjectStore, { signal, onProgress }: LongCallOptions): Promise<SystemRows> {

@@ -1,11 +1,11 @@
 /** The process that `lbc` runs in, as a {@link CliContext}. */
-
 import { setMaxListeners } from "node:events";
 import process from "node:process";
 import type { Readable, Writable } from "node:stream";
 import pico from "picocolors";
 import { ClusterError } from "../errors.ts";
 import { openStore } from "../store/open-store.ts";
+import type { Environment } from "../store/s3-credentials.ts";
 import type { ObjectStore } from "../store/store.ts";
 import { type CliContext, OutputClosed, type TextOutput } from "./context.ts";
 import { EXIT, type ExitCode } from "./exit-codes.ts";
@@ -26,39 +26,56 @@ export class Interrupted extends Error {
 }
 
 /** A terminal's stream, or that of a file or a pipe. */
-type OutputStream = Writable & { readonly isTTY?: boolean; readonly columns?: number };
+export type InputStream = Readable & { readonly isTTY?: boolean };
+export type OutputStream = Writable & { readonly isTTY?: boolean; readonly columns?: number };
 
-/** Made once, by `main`. */
-export function processContext(): CliContext {
-  const ending = new AbortController();
+/** What a context is made of. */
+export interface ContextParts {
+  readonly stdin: InputStream;
+  readonly stdout: OutputStream;
+  readonly stderr: OutputStream;
+  readonly environment: Environment;
+  /** Ends the command. */
+  readonly ending: AbortController;
+  readonly interruptibly: CliContext["interruptibly"];
+}
+
+export function makeContext(parts: ContextParts): CliContext {
+  const { stdin, environment, ending, interruptibly } = parts;
   // Every request to the store listens, however many are under way.
   setMaxListeners(0, ending.signal);
-  const onSignal = handleSignals(ending);
-  const stdout = textOutput(process.stdout, ending);
-  const stderr = textOutput(process.stderr, undefined);
-  const { env: environment } = process;
+  const hasColors = allowsColors(environment);
+  const stderr = textOutput(parts.stderr, hasColors, undefined);
   return {
-    stdout,
+    stdout: textOutput(parts.stdout, hasColors, ending),
     stderr,
-    stdin: {
-      isTerminal: process.stdin.isTTY === true,
-      stream: process.stdin,
-      readAll: () => readAll(process.stdin),
-    },
+    stdin: { isTerminal: stdin.isTTY === true, stream: stdin, readAll: () => readAll(stdin) },
     environment,
     signal: ending.signal,
     exitCode: EXIT.ok,
     openStore: (url) => openNamedStore(url, environment),
     progress: (label) => progressBar(stderr, label),
-    interruptibly<T>(work: () => T): T {
-      process.off("SIGINT", onSignal.interrupt);
-      try {
-        return work();
-      } finally {
-        process.on("SIGINT", onSignal.interrupt);
-      }
-    },
+    interruptibly,
   };
+}
+
+/** Made once, by `main`. */
+export function processContext(): CliContext {
+  const ending = new AbortController();
+  const onSignal = handleSignals(ending);
+  const { stdin, stdout, stderr, env: environment } = process;
+  const interruptibly = async <T>(work: () => T): Promise<T> => {
+    // A signal that has arrived is told to its listener only when the event loop gets its turn.
+    await new Promise((resolve) => setImmediate(resolve));
+    ending.signal.throwIfAborted();
+    process.off("SIGINT", onSignal.interrupt);
+    try {
+      return work();
+    } finally {
+      process.on("SIGINT", onSignal.interrupt);
+    }
+  };
+  return makeContext({ stdin, stdout, stderr, environment, ending, interruptibly });
 }
 
 /** The first Ctrl-C lets the command end in order, the second ends the process. */
@@ -74,7 +91,7 @@ function handleSignals(ending: AbortController): { readonly interrupt: () => voi
 }
 
 /** @param ending aborted when the output cannot be written any more */
-function textOutput(stream: OutputStream, ending: AbortController | undefined): TextOutput {
+function textOutput(stream: OutputStream, hasColors: boolean, ending: AbortController | undefined): TextOutput {
   const isTerminal = stream.isTTY === true;
   let failure: Error | undefined;
   const fail = (error: Error): Error => {
@@ -89,7 +106,7 @@ function textOutput(stream: OutputStream, ending: AbortController | undefined): 
     get columns(): number {
       return stream.columns ?? COLUMNS;
     },
-    colors: pico.createColors(isTerminal && hasColors(process.env)),
+    colors: pico.createColors(isTerminal && hasColors),
     stream,
     write(text: string): Promise<void> {
       if (failure !== undefined) return Promise.reject(failure);
@@ -113,7 +130,7 @@ function outputFailure(error: Error): Error {
 }
 
 /** https://no-color.org */
-function hasColors(environment: CliContext["environment"]): boolean {
+function allowsColors(environment: Environment): boolean {
   return (environment["NO_COLOR"] ?? "") === "" && environment["TERM"] !== "dumb";
 }
 
@@ -124,7 +141,7 @@ async function readAll(stream: Readable): Promise<string> {
   return text + decoder.decode();
 }
 
-function openNamedStore(url: string | undefined, environment: CliContext["environment"]): ObjectStore {
+function openNamedStore(url: string | undefined, environment: Environment): ObjectStore {
   const named = url ?? environment["LBC_STORE"];
   if (named !== undefined && named !== "") return openStore(named, environment);
   throw new ClusterError("invalid", "no_store", "which store? Give --store URL, or set LBC_STORE");

@@ -171,9 +171,8 @@ export class WalEncoder {
   readonly #pageCount: number;
   readonly #salts: readonly [number, number];
   readonly #copyPage: CopyPage;
-  readonly #frame: Uint8Array = new Uint8Array(FRAME_BYTES);
-  readonly #words: Uint32Array = new Uint32Array(this.#frame.buffer);
-  readonly #view: DataView = new DataView(this.#frame.buffer);
+  /** The header, or a frame of which only a part has been read. */
+  readonly #part = new Frames(new Uint8Array(FRAME_BYTES));
   #sum = new Checksum(false);
   #offset = 0;
 
@@ -192,22 +191,27 @@ export class WalEncoder {
     if (offset === 0) this.#offset = 0;
     if (offset !== this.#offset) throw new RangeError(`reads follow one another: at ${this.#offset}, not ${offset}`);
     if (offset + length > this.byteLength) throw new RangeError(`${offset + length} of ${this.byteLength} bytes`);
-    const bytes = new Uint8Array(length);
+    const result = new Frames(new Uint8Array(length));
     for (let done = 0; done < length; ) {
       const inHeader = this.#offset < WAL_HEADER_BYTES;
       const within = inHeader ? this.#offset : (this.#offset - WAL_HEADER_BYTES) % FRAME_BYTES;
-      if (this.#offset === 0) this.#encodeHeader();
-      else if (!inHeader && within === 0) this.#encodeFrame((this.#offset - WAL_HEADER_BYTES) / FRAME_BYTES);
       const count = Math.min(length - done, (inHeader ? WAL_HEADER_BYTES : FRAME_BYTES) - within);
-      bytes.set(this.#frame.subarray(within, within + count), done);
+      // A whole frame goes where it belongs, without a copy on the way.
+      if (!inHeader && count === FRAME_BYTES && done % 4 === 0) {
+        this.#encodeFrame(result, done);
+      } else {
+        if (this.#offset === 0) this.#encodeHeader();
+        else if (!inHeader && within === 0) this.#encodeFrame(this.#part, 0);
+        result.bytes.set(this.#part.bytes.subarray(within, within + count), done);
+      }
       done += count;
       this.#offset += count;
     }
-    return bytes;
+    return result.bytes;
   }
 
   #encodeHeader(): void {
-    const view = this.#view;
+    const { view, words } = this.#part;
     this.#sum = new Checksum(false);
     view.setUint32(0, MAGIC_LITTLE_ENDIAN);
     view.setUint32(4, VERSION);
@@ -215,20 +219,34 @@ export class WalEncoder {
     view.setUint32(12, 0);
     view.setUint32(16, this.#salts[0]);
     view.setUint32(20, this.#salts[1]);
-    this.#sum.add(this.#words, 0, 6);
+    this.#sum.add(words, 0, 6);
     this.#sum.write(view, 24);
   }
 
-  #encodeFrame(frame: number): void {
-    const view = this.#view;
-    view.setUint32(0, this.#pageNumbers[frame] as number);
-    view.setUint32(4, frame === this.#pageNumbers.length - 1 ? this.#pageCount : 0);
-    view.setUint32(8, this.#salts[0]);
-    view.setUint32(12, this.#salts[1]);
-    this.#copyPage(frame, this.#frame, FRAME_HEADER_BYTES);
-    this.#sum.add(this.#words, 0, 2);
-    this.#sum.add(this.#words, FRAME_HEADER_BYTES / 4, PAGE_WORDS);
-    this.#sum.write(view, 16);
+  /** Writes the frame that begins at the present offset to `at`, a multiple of 4. */
+  #encodeFrame({ bytes, words, view }: Frames, at: number): void {
+    const frame = (this.#offset - WAL_HEADER_BYTES) / FRAME_BYTES;
+    view.setUint32(at, this.#pageNumbers[frame] as number);
+    view.setUint32(at + 4, frame === this.#pageNumbers.length - 1 ? this.#pageCount : 0);
+    view.setUint32(at + 8, this.#salts[0]);
+    view.setUint32(at + 12, this.#salts[1]);
+    this.#copyPage(frame, bytes, at + FRAME_HEADER_BYTES);
+    this.#sum.add(words, at / 4, 2);
+    this.#sum.add(words, (at + FRAME_HEADER_BYTES) / 4, PAGE_WORDS);
+    this.#sum.write(view, at + 16);
+  }
+}
+
+/** Memory for frames, as bytes, as words for the checksum, and as what is big-endian. */
+class Frames {
+  readonly bytes: Uint8Array;
+  readonly words: Uint32Array;
+  readonly view: DataView;
+
+  constructor(bytes: Uint8Array) {
+    this.bytes = bytes;
+    this.words = new Uint32Array(bytes.buffer, 0, bytes.length >>> 2);
+    this.view = new DataView(bytes.buffer);
   }
 }
 

@@ -52,8 +52,8 @@ export function quoteName(name: string): string {
   return `"${name.replaceAll('"', '""')}"`;
 }
 
-/** The tables that are compared, by folded name. */
-export function readTables(database: StillDatabase): Map<string, TableShape> {
+/** The tables that are compared, by folded name. Gives "rest" after each: there may be thousands. */
+export function* readTables(database: StillDatabase): Generator<"rest", Map<string, TableShape>> {
   const listed = database.values(
     `SELECT l.name, l.type, s.sql, s.rootpage, l.wr FROM pragma_table_list AS l
        JOIN sqlite_schema AS s ON s.name = l.name AND s.type = 'table' WHERE l.schema = 'main' ORDER BY l.name`,
@@ -74,6 +74,7 @@ export function readTables(database: StillDatabase): Map<string, TableShape> {
       ...readKey(database, name, columns, withoutRowid !== 0),
       shadows: own,
     });
+    yield "rest";
   }
   return tables;
 }

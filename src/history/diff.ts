@@ -1,5 +1,5 @@
 /**
- * What differs between two states, row by row (docs/architecture.md §7).
+ * What differs between two states, row by row (docs/architecture.md §8).
  *
  * Tables are told apart by name. Rows are told apart by the table's primary key, else by the rowid; so a row that was
  * replaced under another rowid is one that was updated, if its primary key stayed the same.
@@ -71,7 +71,7 @@ function* differences(
   const isChanged = yield* changedTrees(beforeImage, before, afterImage);
   if (isChanged === undefined) return;
   yield* schemaChanges(readSchema(before), readSchema(after));
-  const tables = { before: readTables(before), after: readTables(after) };
+  const tables = { before: yield* readTables(before), after: yield* readTables(after) };
   for (const name of [...new Set([...tables.before.keys(), ...tables.after.keys()])].sort()) {
     const [a, b] = [tables.before.get(name), tables.after.get(name)];
     if (a === undefined && b !== undefined) yield* wholeTable(after, b, "inserted");

@@ -5,7 +5,8 @@
 import { errorMessage } from "../errors.ts";
 import { packKey } from "../format/keys.ts";
 import { type EpochRange, packCover, packSalts, packsEndingAt } from "../format/pack.ts";
-import { PAGE_BYTES, WalEncoder } from "../format/wal.ts";
+import { PAGE_BYTES, WalEncoder, walByteLength } from "../format/wal.ts";
+import { readBytesMax } from "../protocol/snapshots.ts";
 import type { ImagePin } from "../sqlite/image.ts";
 import type { Replica } from "../sqlite/replica.ts";
 import { composePack } from "./compose-pack.ts";
@@ -41,8 +42,10 @@ export class Packer {
   applied(epoch: number): void {
     if (this.#leading === undefined) return;
     const { image, changes } = this.#replica.state;
+    const bytesMax = readBytesMax(image.byteLength, this.#parts.settings.snapshot);
     for (const range of packsEndingAt(epoch)) {
       const pages = changes.after(range.from)?.filter((pageNumber) => pageNumber <= image.pageCount);
+      if (pages !== undefined && walByteLength(pages.length) > bytesMax) continue;
       if (pages === undefined || this.#jobs.length >= WAITING_MAX) this.#mayHaveGaps = true;
       else this.#jobs.push({ range, pages, pin: image.pin() });
     }

@@ -1,4 +1,4 @@
-/** What people write for a point in time (docs/architecture.md §7), as a value. */
+/** What people write for a point in time (docs/architecture.md §8), as a value. */
 import { ClusterError } from "../errors.ts";
 import type { Point } from "./point.ts";
 

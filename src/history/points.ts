@@ -1,5 +1,5 @@
 /**
- * Finds the epoch that a point in time means (docs/architecture.md §7).
+ * Finds the epoch that a point in time means (docs/architecture.md §8).
  *
  * A time means the newest epoch whose `last_update` is not later. That is found by bisection, with one small read for
  * each halving, which relies on times that grow. They do while one leader leads and its clock is not set back. Where they

@@ -5,7 +5,7 @@
 import { ClusterError } from "../errors.ts";
 import { beforeEpochKey, epochText, LAST_VACUUM_KEY, snapshotKey, walKey } from "../format/keys.ts";
 import { sleep } from "../platform/sleep.ts";
-import { type AgedSnapshot, firstEpochLeft, isBeyondRetention, retentionBoundary } from "../protocol/retention.ts";
+import { type AgedSnapshot, isBeyondRetention, retentionBoundary } from "../protocol/retention.ts";
 import { listPages, readVacuumMarker } from "./listing.ts";
 import type { HistoryParts } from "./parts.ts";
 import { checkSnapshotHeader } from "./read-snapshot.ts";
@@ -43,18 +43,21 @@ export class Retention {
   /** Deletes what has become too old since the last run. */
   async run(signal: AbortSignal | undefined, onDeleted: (bytes: number) => void = () => {}): Promise<VacuumReport> {
     const { store, settings, log } = this.#parts;
+    const isFirst = this.#boundary === undefined;
     const earlier = this.#boundary ?? (await readVacuumMarker(store, signal));
-    this.#boundary = earlier;
     this.#scannedKey ??= beforeEpochKey(earlier);
-    const boundary = retentionBoundary(await this.#agedSnapshots(signal), settings.retentionMs);
-    if (boundary === undefined || boundary <= earlier) return { boundary: earlier, deleted: 0, bytes: 0 };
+    const found = retentionBoundary(await this.#agedSnapshots(signal), settings.retentionMs) ?? 0;
+    const boundary = Math.max(found, earlier);
+    // The first run also finishes what an earlier one may have left.
+    this.#boundary = earlier;
+    if (boundary === 0 || (boundary === earlier && !isFirst)) return { boundary, deleted: 0, bytes: 0 };
     await this.#checkBoundary(boundary, signal);
-    // First: whoever deletes next begins no later than where this run may have stopped.
-    await store.put(LAST_VACUUM_KEY, new TextEncoder().encode(epochText(boundary)), { signal });
-    const report = await this.#deleteBefore(boundary, earlier, signal, onDeleted);
+    // First: readers learn from it that what they miss was too old.
+    if (boundary > earlier) await store.put(LAST_VACUUM_KEY, new TextEncoder().encode(epochText(boundary)), { signal });
+    const report = await this.#deleteBefore(boundary, signal, onDeleted);
     this.#boundary = boundary;
     this.#snapshots = this.#snapshots.filter(({ epoch }) => epoch >= boundary);
-    log({ level: "info", event: "history_trimmed", ...report });
+    if (report.deleted > 0) log({ level: "info", event: "history_trimmed", ...report });
     return report;
   }
 
@@ -109,16 +112,16 @@ export class Retention {
     checkSnapshotHeader(head.bytes, head.size, key);
   }
 
+  /** Lists from the first object on: what earlier runs deleted is not there, what they left is. */
   async #deleteBefore(
     boundary: number,
-    earlier: number,
     signal: AbortSignal | undefined,
     onDeleted: (bytes: number) => void,
   ): Promise<VacuumReport> {
     const { store, settings } = this.#parts;
     let deleted = 0;
     let bytes = 0;
-    for await (const objects of listPages(store, beforeEpochKey(firstEpochLeft(earlier)), signal)) {
+    for await (const objects of listPages(store, beforeEpochKey(0), signal)) {
       const unneeded = objects.filter((object) => isBeyondRetention(object, boundary));
       if (unneeded.length > 0) {
         await store.deleteMany(

@@ -21,9 +21,9 @@ import {
   snapshotKey,
   walKey,
 } from "../format/keys.ts";
-import { type EpochRange, packCover } from "../format/pack.ts";
+import { type EpochRange, PACK_LEVELS, packAfter, packCover } from "../format/pack.ts";
 import { parseWal } from "../format/wal.ts";
-import { firstEpochLeft } from "../protocol/retention.ts";
+import { isBeyondRetention } from "../protocol/retention.ts";
 import { Replica } from "../sqlite/replica.ts";
 import { ReplicaState } from "../sqlite/replica-state.ts";
 import type { StoredObject } from "../store/store.ts";
@@ -125,7 +125,8 @@ class Verification {
   /** Packs that begin before the first snapshot and lead beyond it. */
   async #listPacksBefore(): Promise<void> {
     const { signal } = this.#work;
-    for await (const objects of listPages(this.#parts.store, beforeEpochKey(firstEpochLeft(this.#from)), signal)) {
+    const first = beforeEpochKey(packAfter(this.#from, PACK_LEVELS.at(-1) ?? 1).from);
+    for await (const objects of listPages(this.#parts.store, first, signal)) {
       for (const object of objects) {
         if ((object.fromEpoch ?? object.epoch) >= this.#from) return;
         if (object.kind === "pack" && object.epoch > this.#from) this.#notePack(object);
@@ -365,9 +366,10 @@ class Verification {
     await this.#listForeign(`${PREFIX}:`, undefined);
     const boundary = await readVacuumMarker(store, signal);
     for await (const objects of listPages(store, firstKey, signal)) {
-      for (const { key, kind, epoch } of objects) {
-        if (epoch >= boundary || kind === "pack") return;
-        this.#find(key, "orphan", `older than epoch ${boundary}, the earliest that is kept`, "unneeded", true);
+      for (const object of objects) {
+        if ((object.fromEpoch ?? object.epoch) >= boundary) return;
+        if (!isBeyondRetention(object, boundary)) continue;
+        this.#find(object.key, "orphan", `older than epoch ${boundary}, the earliest that is kept`, "unneeded", true);
         if (this.#findings.length >= FINDINGS_MAX) return;
       }
     }

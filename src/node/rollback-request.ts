@@ -93,9 +93,10 @@ export async function askRollback(
     return outcomeOf(what, response.status, text);
   } catch (error) {
     givenUp.abort(error);
-    if (isClusterError(error) && error.code !== "wait_timeout") throw error;
+    const isLate = isClusterError(error) && error.code === "wait_timeout";
+    if (isClusterError(error) && !isLate) throw error;
     if (signal?.aborted) throw signal.reason;
-    throw unknown(`${what}: the leader has not told its outcome: ${errorMessage(error)}`, error);
+    throw unsettled(what, isLate ? `not within ${timeoutMs} ms` : errorMessage(error), error);
   }
 }
 
@@ -106,12 +107,18 @@ function outcomeOf(what: string, status: number, text: string): Rollback {
     });
   }
   const { data } = answerShape.safeParse(JSON.parse(text));
-  if (data === undefined) throw unknown(`${what}: the leader answered something else than an outcome`);
+  if (data === undefined) throw unsettled(what, "it answered something else", undefined);
   if ("done" in data) return data.done;
   const { error, kind, code, details } = data.failed;
   throw new ClusterError(kind, code, error, details);
 }
 
-function unknown(message: string, cause?: unknown): ClusterError {
-  return new ClusterError("outcome_unknown", "outcome_unknown", message, {}, { cause });
+function unsettled(what: string, why: string, cause: unknown): ClusterError {
+  return new ClusterError(
+    "outcome_unknown",
+    "rollback_unsettled",
+    `${what}: the leader has not told its outcome: ${why}; see whether the row "rollback" of a later epoch names it`,
+    {},
+    cause === undefined ? undefined : { cause },
+  );
 }

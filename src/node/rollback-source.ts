@@ -1,6 +1,5 @@
 /** Where a node's rollbacks read what was: the history in its store. */
-import { readExtent } from "../history/extent.ts";
-import { resolvePoint } from "../history/points.ts";
+import { ClusterHistory } from "../history/cluster-history.ts";
 import { restore } from "../history/restore.ts";
 import type { Replica } from "../sqlite/replica.ts";
 import type { NodeParts } from "./parts.ts";
@@ -14,7 +13,7 @@ export function rollbacksParts(parts: NodeParts, replica: Replica): RollbacksPar
     clock,
     epoch: () => replica.epoch,
     image: () => replica.state.image,
-    resolve: async (point, signal) => (await resolvePoint(parts, point, await readExtent(parts, signal), signal)).epoch,
+    resolve: async (point, signal) => (await new ClusterHistory(parts).resolve(point, signal)).epoch,
     readState: async (upTo, { signal, onProgress }) => {
       const { system } = replica;
       return (await restore({ store, system, parallel, bytesMax, log, signal, onProgress, upTo })).state;

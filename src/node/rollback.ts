@@ -72,7 +72,8 @@ export class Rollbacks {
       const beganMs = this.#parts.clock.monotonicMs();
       const pending = await this.#prepare(leadership, point, options);
       const { timeoutMs } = options;
-      const leftMs = timeoutMs === undefined ? undefined : timeoutMs - (this.#parts.clock.monotonicMs() - beganMs);
+      const elapsedMs = Math.round(this.#parts.clock.monotonicMs() - beganMs);
+      const leftMs = timeoutMs === undefined ? undefined : timeoutMs - elapsedMs;
       return await this.#write(leadership, pending, { ...options, timeoutMs: leftMs });
     } finally {
       this.#isRunning = false;

@@ -1,11 +1,10 @@
 /**
- * What history may be deleted (docs/architecture.md §5). Everything before one snapshot goes, and that snapshot must be
+ * What history may be deleted (docs/architecture.md §8). Everything before one snapshot goes, and that snapshot must be
  * old: then every point that is retained comes after it, and whoever reads the store at this moment began from it or
  * from a later one.
  */
 
 import type { ParsedKey } from "../format/keys.ts";
-import { PACK_LEVELS } from "../format/pack.ts";
 
 /** A snapshot that was found, and how long ago it was completed, by the store's clock. */
 export interface AgedSnapshot {
@@ -26,10 +25,4 @@ export function retentionBoundary(snapshots: readonly AgedSnapshot[], retentionM
 /** Whether an object is before the boundary. The epoch there keeps its WAL, and packs that lead beyond it stay. */
 export function isBeyondRetention({ kind, epoch }: ParsedKey, boundary: number): boolean {
   return kind === "pack" ? epoch <= boundary : epoch < boundary;
-}
-
-/** Where a listing must begin to find everything before a boundary that was left by the run for an earlier one. */
-export function firstEpochLeft(earlierBoundary: number): number {
-  const longest = PACK_LEVELS.at(-1) as number;
-  return Math.floor(earlierBoundary / longest) * longest;
 }

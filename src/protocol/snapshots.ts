@@ -1,4 +1,4 @@
-/** When the leader takes a snapshot (docs/architecture.md §5 and the *defaults* in config.ts). */
+/** When the leader takes a snapshot (docs/architecture.md §8 and the *defaults* in config.ts). */
 
 export interface SnapshotSettings {
   readonly walBytesMin: number;
@@ -22,8 +22,16 @@ export interface SnapshotSituation {
 /** True if reading what came after the last snapshot has become dearer than reading a new one. */
 export function isSnapshotDue(situation: SnapshotSituation, settings: SnapshotSettings): boolean {
   if (situation.epochs === 0 || situation.sinceLastMs < settings.intervalMinMs) return false;
-  const bytesMax = Math.max(settings.walBytesMin, situation.databaseBytes * settings.databaseFraction);
+  const bytesMax = readBytesMax(situation.databaseBytes, settings);
   return (
     situation.bytes > bytesMax || situation.objects >= settings.objectsMax || situation.epochs >= settings.epochsMax
   );
+}
+
+/** What is read after a snapshot may have so many bytes; a pack that is larger is worse than a snapshot. */
+export function readBytesMax(
+  databaseBytes: number,
+  { walBytesMin, databaseFraction }: Pick<SnapshotSettings, "walBytesMin" | "databaseFraction">,
+): number {
+  return Math.max(walBytesMin, databaseBytes * databaseFraction);
 }

@@ -9,6 +9,10 @@
 import { PACK_LEVELS } from "../format/pack.ts";
 import { walByteLength } from "../format/wal.ts";
 
+const LONGEST = PACK_LEVELS.at(-1) as number;
+/** Blocks of the longest packs that are remembered at the most. */
+const BLOCKS_KEPT = 16;
+
 interface Entry {
   readonly from: number;
   readonly to: number;
@@ -50,6 +54,8 @@ export class ChangedPages {
     for (const [level, length] of PACK_LEVELS.entries()) {
       if (to % length === 0) this.#join(to - length, to, level > 0);
     }
+    // Who follows hears of no snapshots; there have been several since.
+    this.#dropUpTo(to - BLOCKS_KEPT * LONGEST);
   }
 
   /** Pages that changed in (`from`, the newest], ascending; `undefined` if that is not known. */
@@ -77,8 +83,10 @@ export class ChangedPages {
 
   /** There is a snapshot of this epoch: what no later pack needs is forgotten. */
   forgetUpTo(epoch: number): void {
-    const longest = PACK_LEVELS.at(-1) as number;
-    const needed = Math.floor(epoch / longest) * longest;
+    this.#dropUpTo(Math.floor(epoch / LONGEST) * LONGEST);
+  }
+
+  #dropUpTo(needed: number): void {
     const kept = this.#entries.findIndex((entry) => entry.to > needed);
     if (kept <= 0) return;
     this.#entries.splice(0, kept);

@@ -1,4 +1,5 @@
 import type { Clock } from "../base/clock.ts";
+import { expectManyListeners } from "../platform/listeners.ts";
 
 /** What bounds a call from outside. */
 export interface CallBounds {
@@ -49,7 +50,10 @@ export function withDeadline<T>(bounds: CallBounds, work: (deadline: Deadline) =
       cancel();
       cancel = clock.after(timeoutMs, onTimeout);
     };
-    signal?.addEventListener("abort", onAbort, { once: true });
+    if (signal !== undefined) {
+      expectManyListeners(signal);
+      signal.addEventListener("abort", onAbort, { once: true });
+    }
     work({ signal: controller.signal, restart }).then(
       (value) => {
         release();

@@ -1,44 +1,49 @@
 import { expect, it } from "vitest";
 import { VERSION } from "../../src/version.ts";
 import { testDirectory } from "../support/directory.ts";
-import { lbc, lbcJson } from "../support/lbc.ts";
+import { lbc, lbcHere } from "../support/lbc.ts";
 import { RUNTIMES } from "../support/runtimes.ts";
 
-it.each(RUNTIMES)("on %s a cluster is made, shown, logged and read", async (runtime) => {
-  const store = `${testDirectory()}/store`;
-  const options = { runtime, store };
-  expect((await lbc(["--version"], options)).stdout).toBe(`${VERSION}\n`);
-  const made = await lbc(["init", "--id", "one"], options);
-  expect(made).toMatchObject({
-    code: 0,
-    stdout: "",
-    stderr: `The cluster one is at file://${store}; nodes can join it.\n`,
-  });
-  expect(await lbcJson(["status"], options)).toMatchObject({
-    id: "one",
-    store: `file://${store}`,
-    newestEpoch: 0,
-    earliestEpoch: 0,
-    leader: null,
-    databaseBytes: 12_288,
-    lastSnapshot: { epoch: 0, bytes: 12_288 },
-    objects: { epochs: { count: 1 }, snapshots: { count: 1 }, packs: { count: 0, bytes: 0 } },
-  });
-  expect(await lbcJson(["log"], options)).toMatchObject([{ epoch: 0, pages: 3, leader: null, rollback: null }]);
-  expect(await lbcJson(["sql", "SELECT value FROM _lbc WHERE key = 'cluster_id'"], options)).toEqual([
-    { value: "one" },
-  ]);
-  const again = await lbc(["init", "--id", "two"], options);
-  expect(again).toMatchObject({ code: 1, stdout: "" });
-  expect(again.stderr).toContain("there is a cluster");
-});
+it.each(RUNTIMES)(
+  "on %s a cluster is made, shown, logged and read",
+  async (runtime) => {
+    const store = `${testDirectory()}/store`;
+    const options = { runtime, store };
+    expect((await lbc(["--version"], options)).stdout).toBe(`${VERSION}\n`);
+    const made = await lbc(["init", "--id", "one"], options);
+    expect(made).toMatchObject({
+      code: 0,
+      stdout: "",
+      stderr: `The cluster one is at file://${store}; nodes can join it.\n`,
+    });
+    const json = async (args: string[]) => JSON.parse((await lbc(args, options)).stdout) as unknown;
+    expect(await json(["status", "--json"])).toMatchObject({
+      id: "one",
+      store: `file://${store}`,
+      newestEpoch: 0,
+      earliestEpoch: 0,
+      leader: null,
+      databaseBytes: 12_288,
+      lastSnapshot: { epoch: 0, bytes: 12_288 },
+      objects: { epochs: { count: 1 }, snapshots: { count: 1 }, packs: { count: 0, bytes: 0 } },
+    });
+    expect(await json(["log", "--json"])).toMatchObject([{ epoch: 0, pages: 3, leader: null, rollback: null }]);
+    expect(await json(["sql", "SELECT value FROM _lbc WHERE key = 'cluster_id'", "--json"])).toEqual([
+      { value: "one" },
+    ]);
+    const again = await lbc(["init", "--id", "two"], options);
+    expect(again).toMatchObject({ code: 1, stdout: "" });
+    expect(again.stderr).toContain("there is a cluster");
+  },
+  60_000,
+);
 
 it("the store is given by option or by LBC_STORE, before or after the command", async () => {
   const store = `${testDirectory()}/store`;
-  expect((await lbc(["--store", store, "init", "--id", "one"])).code).toBe(0);
-  expect((await lbc(["status", "--store", store])).code).toBe(0);
-  expect((await lbc(["-s", store, "status"], { store: "/nowhere/else" })).code).toBe(0);
-  expect((await lbc(["status"], { store })).code).toBe(0);
+  expect((await lbcHere(["--store", store, "init", "--id", "one"])).code).toBe(0);
+  expect((await lbcHere(["status", "--store", store])).code).toBe(0);
+  expect((await lbcHere(["-s", store, "status"], { store: "/nowhere/else" })).code).toBe(0);
+  expect((await lbcHere(["status"], { store })).code).toBe(0);
 });
 
 it("each wrong command line ends with 2 and says what is wrong", async () => {
@@ -53,7 +58,7 @@ it("each wrong command line ends with 2 and says what is wrong", async () => {
     [["vacuum", "--retention", "soon"], "It must be a duration"],
     [["init"], "Give --id NAME"],
     [["fork", "3", "./other"], "Give --id NAME"],
-    [["sql", "-- nothing"], "there is no SQL"],
+    [["sql", "/* nothing */ ;"], "there is no SQL"],
     [["status", "--node", "http:"], "expected HOST:PORT"],
     [["status", "--node", "x:1", "--cert", "a.pem"], "--cert and --key go together"],
     [["status", "--node", "x:1", "--ca", "/nowhere.pem"], "--ca: ENOENT"],
@@ -62,32 +67,32 @@ it("each wrong command line ends with 2 and says what is wrong", async () => {
     [["status", "--store", "s3://bucket"], "AWS_ACCESS_KEY_ID"],
     [["init", "--id", ""], "id: must not be empty"],
   ];
-  const results = await Promise.all(wrong.map(([args]) => lbc(args, { store })));
+  const results = await Promise.all(wrong.map(([args]) => lbcHere(args, { store })));
   for (const [index, { code, stdout, stderr }] of results.entries()) {
     const [args, said] = wrong[index] as [string[], string];
     expect({ args, code, stdout }).toEqual({ args, code: 2, stdout: "" });
     expect(stderr).toContain(said);
     expect(stderr).not.toMatch(/^\s+at /m);
   }
-  const none = await lbc(["status"]);
+  const none = await lbcHere(["status"]);
   expect(none.code).toBe(2);
   expect(none.stderr).toContain("--store URL, or set LBC_STORE");
 });
 
 it("without a command the help is shown, as a wrong command line; asked for, as data", async () => {
-  const none = await lbc([]);
+  const none = await lbcHere([]);
   expect(none).toMatchObject({ code: 2, stdout: "" });
-  const help = await lbc(["help"]);
+  const help = await lbcHere(["help"]);
   expect(help).toMatchObject({ code: 0, stderr: "" });
   expect(none.stderr).toBe(help.stdout);
   for (const code of [0, 1, 2, 3, 4, 5, 6, 130, 143]) expect(help.stdout).toMatch(new RegExp(`^.*\\b${code} {2}`, "m"));
-  const ofSql = await lbc(["help", "sql"]);
+  const ofSql = await lbcHere(["help", "sql"]);
   expect(ofSql.stdout).toContain("--at <point>");
 });
 
 it("with --json errors are JSON too, on standard error", async () => {
   const store = `${testDirectory()}/store`;
-  const { code, stdout, stderr } = await lbc(["--json", "status"], { store });
+  const { code, stdout, stderr } = await lbcHere(["--json", "status"], { store });
   expect({ code, stdout }).toEqual({ code: 4, stdout: "" });
   expect(JSON.parse(stderr)).toEqual({
     error: `there is no cluster at file://${store}`,
@@ -96,7 +101,7 @@ it("with --json errors are JSON too, on standard error", async () => {
     details: { store: `file://${store}` },
     hint: "make one with: lbc init --id NAME",
   });
-  const usage = await lbc(["status", "--json", "--wat"], { store });
+  const usage = await lbcHere(["status", "--json", "--wat"], { store });
   expect(usage.code).toBe(2);
   expect(JSON.parse(usage.stderr)).toMatchObject({ kind: "invalid", code: "usage" });
 });

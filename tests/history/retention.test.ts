@@ -1,4 +1,8 @@
 /** Retention: what is too old goes, what any retained point or any join needs stays. */
+import { existsSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join as joinPath } from "node:path";
+import process from "node:process";
 import { describe, expect, it } from "vitest";
 import { LAST_VACUUM_KEY, packKey, parseKey, snapshotKey, walKey } from "../../src/format/keys.ts";
 import { LittleBigCluster, MemoryStore, type ObjectStore } from "../../src/mod.ts";
@@ -150,22 +154,23 @@ describe("a run", () => {
     expect((await clusterOn(store).vacuum()).boundary).toBe(newest);
   });
 
-  it("goes on where one that died in the middle has stopped, packs that reached over its boundary included", async () => {
+  it("finishes what one that died in the middle has left, though the boundary is where it was", async () => {
     const world = await newWorld();
     const { store, clock } = world;
-    await write(world, 90);
+    await write(world, 150);
     clock.setWall(RETENTION_MS);
-    await write(world, 60);
     const dying = new FaultyStore(store, {
       onCall: ({ operation }) => (operation === "deleteMany" ? { kind: "fail_before" } : undefined),
     });
     await expectError(() => clusterOn(dying).vacuum(), "unavailable", "store_timeout");
     expect(await store.head(LAST_VACUUM_KEY)).toBeDefined();
     expect(await store.head(walKey(1))).toBeDefined();
-    clock.setWall(RETENTION_MS);
+    expect((await clusterOn(store).verify()).findings.every(({ problem }) => problem === "orphan")).toBe(true);
+
     const { boundary } = await clusterOn(store).vacuum();
     expect(boundary).toBeGreaterThan(128);
     for (const key of await keysOf(store)) expect(parseKey(key)?.epoch, key).toBeGreaterThanOrEqual(boundary);
+    expect(await clusterOn(store).verify()).toMatchObject({ from: boundary, findings: [], isRestorable: true });
   });
 
   it.each([
@@ -263,26 +268,37 @@ describe("races", () => {
     expect(namesIn(node)).toEqual(namesIn(world.leader.node));
   }, 30_000);
 
-  it("a past database that is being opened gets a clear error, never a wrong state", async () => {
-    const world = await newWorld();
-    const { store, clock } = world;
-    await write(world, 130);
-    let trimmed: Promise<unknown> | undefined;
-    const slow = new FaultyStore(store, {
-      onCall: ({ operation, key }) => {
-        if (operation !== "get" || !key.endsWith(".wal") || trimmed !== undefined) return undefined;
-        trimmed = (async () => {
-          clock.setWall(RETENTION_MS);
-          await write(world, 50);
-          clock.setWall(RETENTION_MS);
-          await clusterOn(store).vacuum();
-        })();
-        return { kind: "delay", delayMs: 2500 };
-      },
-    });
-    const error = await expectError(() => clusterOn(slow).openAt(75), "invalid", "point_before_history");
-    expect(error.message).toMatch(/earliest point is epoch \d+/);
-  }, 30_000);
+  const file = joinPath(tmpdir(), `lbc-retention-${process.pid}.db`);
+  it.each([
+    ["a past database that is being opened", (cluster: LittleBigCluster) => cluster.openAt(75)],
+    ["an export", (cluster: LittleBigCluster) => cluster.export(75, file)],
+    ["a fork", (cluster: LittleBigCluster) => cluster.fork(75, new MemoryStore(), { id: "fork" })],
+  ])(
+    "%s gets a clear error, never a wrong state",
+    async (_name, call) => {
+      const world = await newWorld();
+      const { store, clock } = world;
+      await write(world, 130);
+      let trimmed: Promise<unknown> | undefined;
+      const slow = new FaultyStore(store, {
+        onCall: ({ operation, key }) => {
+          if (operation !== "get" || !key.endsWith(".wal") || key < walKey(60) || trimmed !== undefined)
+            return undefined;
+          trimmed = (async () => {
+            clock.setWall(RETENTION_MS);
+            await write(world, 50);
+            clock.setWall(RETENTION_MS);
+            await clusterOn(store).vacuum();
+          })();
+          return { kind: "delay", delayMs: 2500 };
+        },
+      });
+      const error = await expectError(() => call(clusterOn(slow)), "invalid", "point_before_history");
+      expect(error.message).toMatch(/earliest point is epoch \d+/);
+      expect(existsSync(file)).toBe(false);
+    },
+    30_000,
+  );
 });
 
 describe("the leader", () => {
@@ -300,6 +316,7 @@ describe("the leader", () => {
     await createTable(leader.node);
     for (let row = 0; row < 40; row++) await insert(leader.node, `row ${row}`);
     clock.setWall(RETENTION_MS);
+    leader.clock.pass(RETENTION_MS);
     await until("the trim", () => leader.events.some(({ event }) => event === "history_trimmed"));
     expect(await store.head(walKey(1))).toBeUndefined();
     expect(leader.node.status().history.earliest_epoch).toBe((await clusterOn(store).extent()).earliest);

@@ -2,9 +2,13 @@
 import { describe, expect, it, onTestFinished } from "vitest";
 import type { Cancel } from "../../src/base/clock.ts";
 import { snapshotKey, walKey } from "../../src/format/keys.ts";
+import { PAGE_BYTES } from "../../src/format/wal.ts";
 import { type ClusterNode, isClusterError, type ObjectStore } from "../../src/mod.ts";
-import type { RollbackOptions } from "../../src/node/rollback.ts";
+import type { Leadership } from "../../src/node/leadership.ts";
+import { type RollbackOptions, Rollbacks } from "../../src/node/rollback.ts";
 import { sha256Hex, systemRandom } from "../../src/platform/system.ts";
+import { DurableImage } from "../../src/sqlite/image.ts";
+import type { ReplicaState } from "../../src/sqlite/replica-state.ts";
 import { codeOf, failureOf } from "../store/failure.ts";
 import {
   bytesOf,
@@ -23,6 +27,7 @@ import {
   UNREACHABLE,
   walEpochs,
 } from "../support/cluster.ts";
+import { sampleValue } from "../support/prometheus.ts";
 import { askSqliteCli, sqliteCliVersion } from "../support/sqlite-cli.ts";
 import { freePort, TcpProxy } from "../support/tcp-proxy.ts";
 import { TestClock } from "../support/test-clock.ts";
@@ -140,10 +145,13 @@ const TIME_LIMIT_MS = 54_321;
 
 /** A clock by which {@link TIME_LIMIT_MS} has passed when the test says so. */
 class LimitClock extends TestClock {
+  /** How often it was asked. */
+  limits = 0;
   #due: (() => void)[] = [];
 
   override after(delayMs: number, fn: () => void): Cancel {
     if (delayMs <= TIME_LIMIT_MS - 20_000 || delayMs > TIME_LIMIT_MS) return super.after(delayMs, fn);
+    this.limits++;
     this.#due.push(fn);
     return () => {
       this.#due = this.#due.filter((one) => one !== fn);
@@ -254,6 +262,8 @@ describe("a rollback", () => {
       await follower.node.sync({ atLeast: epoch });
       expect(namesIn(follower.node)).toEqual(["after"]);
       expect(follower.events.filter(({ event }) => event === "epoch_refused")).toEqual([]);
+      const metrics = await (await fetch(`http://${follower.node.address}/.lbc/metrics`)).text();
+      expect(sampleValue(metrics, "lbc_rollbacks_total", {})).toBe(3);
       const late = await join("follower", store, quiet);
       expect(dump(late.node)).toBe(dump(node));
     });
@@ -453,6 +463,27 @@ describe("a rollback that cannot be", () => {
   });
 });
 
+it("a rollback given up in the last moment holds no pin, though the store did not stop for it", async () => {
+  const file = new Uint8Array(10 * PAGE_BYTES);
+  const chunk = () => DurableImage.adopt([file.slice()], 10);
+  const [current, target] = [chunk(), chunk()];
+  const given = new AbortController();
+  const rollbacks = new Rollbacks({
+    clock: new TestClock(),
+    epoch: () => 7,
+    image: () => current,
+    resolve: async () => 3,
+    readState: async () => {
+      given.abort(new Error("given up"));
+      return { image: target, epoch: 3 } as unknown as ReplicaState;
+    },
+  });
+  const leadership = { signal: new AbortController().signal } as unknown as Leadership;
+  await expect(rollbacks.run(leadership, 3, { signal: given.signal })).rejects.toThrow("given up");
+  await settle();
+  expect([current.pinCount, target.pinCount]).toEqual([0, 0]);
+});
+
 /** Somebody else leads: this node has heard nothing for long. */
 async function takeOver(standby: Subject): Promise<void> {
   passSilence(standby);
@@ -608,8 +639,12 @@ describe("a rollback through a node that does not lead", () => {
     const puts = holdPuts(leader);
     const rollback = failureOf(follower.node.rollback(small, { timeoutMs: TIME_LIMIT_MS }));
     await puts.arrival();
+    await until("the answer has begun", () => clock.limits === 2);
     clock.expire();
-    expect(await within("the rollback", rollback)).toMatchObject({ kind: "outcome_unknown" });
+    expect(await within("the rollback", rollback)).toMatchObject({
+      kind: "outcome_unknown",
+      code: "rollback_unsettled",
+    });
   });
 
   it("is given up by the leader, if it is not sealed yet, when nobody waits for it any more", async () => {

@@ -105,4 +105,11 @@ describe("the cost of reading", () => {
     expect(changes.after(0)).toBeUndefined();
     expect(changes.after(16_384)?.length).toBe(101);
   });
+
+  it("P10: what a follower remembers is bounded, though nobody tells it of snapshots", () => {
+    const changes = new ChangedPages(0);
+    for (let epoch = 1; epoch <= 16_384 * 40; epoch++) changes.add(epoch, pagesOf(2, epoch % 1000));
+    expect(changes.costAfter(0).objects).toBeLessThanOrEqual(16);
+    expect(changes.since).toBe(16_384 * 24);
+  });
 });

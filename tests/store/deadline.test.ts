@@ -1,3 +1,4 @@
+import process from "node:process";
 import { expect, it } from "vitest";
 import { type Deadline, withDeadline } from "../../src/store/deadline.ts";
 import { ManualClock } from "./manual-clock.ts";
@@ -48,4 +49,17 @@ it("a restart after the end sets no timer", async () => {
   await outcome;
   work.deadline?.restart(10);
   expect(clock.waitingMs).toEqual([]);
+});
+
+it("many calls on one signal are no leak: the runtime does not warn of one", async () => {
+  const warnings: string[] = [];
+  const onWarning = ({ name }: Error) => warnings.push(name);
+  process.on("warning", onWarning);
+  const controller = new AbortController();
+  const calls = Array.from({ length: 40 }, () => begin(60, controller.signal));
+  for (const { work } of calls) work.finish("done");
+  await Promise.all(calls.map(({ outcome }) => outcome));
+  await new Promise((resolve) => setImmediate(resolve));
+  process.off("warning", onWarning);
+  expect(warnings).toEqual([]);
 });

@@ -1,6 +1,9 @@
-/** The `lbc` command in a process of its own, as users run it. */
+/** The `lbc` command: here, beside the nodes of a test, or in a process of its own, as users run it. */
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import process from "node:process";
+import { PassThrough, Readable } from "node:stream";
+import { makeContext } from "../../src/cli/process-context.ts";
+import { run } from "../../src/cli/program.ts";
 import { commandOf, ROOT, type RuntimeName } from "./runtimes.ts";
 import { within } from "./wait.ts";
 
@@ -22,13 +25,40 @@ export interface LbcOptions {
   readonly environment?: Readonly<Record<string, string>>;
   /** Standard input; closed after it. */
   readonly input?: string;
+  /** A file that is its standard output. */
+  readonly stdout?: number;
 }
 
 /** Starts the command; its output goes into pipes. */
 export function startLbc(args: readonly string[], options: LbcOptions = {}): ChildProcess {
   const [command, ...first] = commandOf(options.runtime ?? "node", ENTRY);
   const env = environmentOf(options);
-  return spawn(command, [...first, ...args], { cwd: ROOT, env, stdio: ["pipe", "pipe", "pipe"] });
+  return spawn(command, [...first, ...args], { cwd: ROOT, env, stdio: ["pipe", options.stdout ?? "pipe", "pipe"] });
+}
+
+/** Runs the command in this process: everything of it but the process itself. */
+export async function lbcHere(args: readonly string[], options: LbcOptions = {}): Promise<LbcResult> {
+  const [stdout, stderr] = [new PassThrough(), new PassThrough()];
+  const texts = [stdout, stderr].map((stream) => textOf(stream));
+  const context = makeContext({
+    stdin: Readable.from([Buffer.from(options.input ?? "")]),
+    stdout,
+    stderr,
+    environment: { ...(options.store === undefined ? {} : { LBC_STORE: options.store }), ...options.environment },
+    ending: new AbortController(),
+    interruptibly: async (work) => work(),
+  });
+  const code = await within(`lbc ${args.join(" ")}`, run(context, args), RUN_MAX_MS);
+  stdout.end();
+  stderr.end();
+  const [out = "", err = ""] = await Promise.all(texts);
+  return { code, signal: null, stdout: out, stderr: err };
+}
+
+async function textOf(stream: Readable): Promise<string> {
+  let text = "";
+  for await (const chunk of stream) text += chunk;
+  return text;
 }
 
 /** Runs the command to its end. */
@@ -61,9 +91,9 @@ export async function ended(child: ChildProcess, what: string): Promise<LbcResul
   }
 }
 
-/** The JSON document that a run printed, which must have gone well. */
+/** The JSON document that the command prints here, which must go well. */
 export async function lbcJson<T>(args: readonly string[], options: LbcOptions = {}): Promise<T> {
-  const { code, stdout, stderr } = await lbc([...args, "--json"], options);
+  const { code, stdout, stderr } = await lbcHere([...args, "--json"], options);
   if (code !== 0) throw new Error(`lbc ${args.join(" ")} ended with ${code}: ${stderr}`);
   return JSON.parse(stdout) as T;
 }

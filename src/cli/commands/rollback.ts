@@ -20,6 +20,7 @@ interface RollbackOptions {
 
 /** That of the library. */
 const SESSION_TIMEOUT_MS = 20_000;
+const HEARTBEATS_PER_SESSION = 4;
 
 export function addRollback(program: Command, context: CliContext): void {
   const command = program
@@ -46,7 +47,8 @@ async function rollBack(context: CliContext, command: Command, text: string, opt
   const head = await withProgress(context, "reading the newest epoch", (long) => readHead(store, long));
   const { sessionTimeout: sessionTimeoutMs } = options;
   // Who cannot reach the leader from here must not take its place at once: see leader-rollback.
-  const settings = { sessionTimeoutMs, fastFailover: false };
+  const heartbeatIntervalMs = Math.floor(sessionTimeoutMs / HEARTBEATS_PER_SESSION);
+  const settings = { sessionTimeoutMs, heartbeatIntervalMs, fastFailover: false };
   const cluster = makeCluster(id ?? head.rows.clusterId, store, settings);
   const target = await recordAt(cluster, await pointOf(text, cluster, context.signal), context.signal);
   if (target === undefined) throw pointNotFound(text);

@@ -1,5 +1,6 @@
 /** `lbc status`: the cluster as the bucket shows it, or a node as it shows itself. */
 import type { Command } from "commander";
+import { z } from "zod";
 import { ClusterError, isClusterError } from "../../errors.ts";
 import type { EpochObjectKind } from "../../format/keys.ts";
 import { snapshotKey } from "../../format/keys.ts";
@@ -8,7 +9,6 @@ import { PAGE_BYTES } from "../../format/wal.ts";
 import { listPages } from "../../history/listing.ts";
 import { formatAddress, parseAddress } from "../../net/address.ts";
 import type { ClientTls } from "../../net/tls.ts";
-import type { NodeStatus } from "../../node/status.ts";
 import type { ObjectStore } from "../../store/store.ts";
 import { headOf, makeCluster } from "../cluster.ts";
 import { type CliContext, globalOptions } from "../context.ts";
@@ -152,8 +152,10 @@ function snapshotText({ epoch, bytes, ageMs }: NonNullable<ClusterStatus["lastSn
 async function showNode(context: CliContext, command: Command, node: string): Promise<void> {
   const tls = await tlsOf(command);
   const address = readNode(node, tls);
-  const status = (await askStatus(context, command, address)) as NodeStatus;
-  if (globalOptions(command).json) return await printJson(context, status);
+  const answer = await askStatus(context, command, address);
+  const { data: status } = shownShape.safeParse(answer);
+  if (status === undefined) throw notNode(address);
+  if (globalOptions(command).json) return await printJson(context, answer);
   const { replica, db, store, leader } = status;
   const { uuid, az } = status.this;
   await printRecord(context, [
@@ -173,6 +175,34 @@ async function showNode(context: CliContext, command: Command, node: string): Pr
     ["costs", store.usd_per_month === null ? undefined : `$${store.usd_per_month.toFixed(2)} a month at this rate`],
     ["started", status.started_at],
   ]);
+}
+
+const leaderShape = z.object({ uuid: z.string(), az: z.string(), address: z.string() });
+/** What is shown of a node's status: other versions may tell more. */
+const shownShape = z.object({
+  cluster_id: z.string(),
+  this: leaderShape,
+  roles: z.array(z.string()),
+  role: z.string(),
+  is_leader: z.boolean(),
+  leader: leaderShape.nullable(),
+  members: z.array(z.unknown()),
+  replica: z.object({
+    epoch: z.number(),
+    last_update: z.string().nullable(),
+    snapshot_epoch: z.number(),
+    lag_ms: z.number(),
+    is_streaming: z.boolean(),
+    trouble: z.string().nullable(),
+  }),
+  db: z.object({ pages: z.number(), size: z.number() }),
+  store: z.object({ url: z.string(), usd_per_month: z.number().nullable() }),
+  started_at: z.string(),
+});
+
+function notNode({ url }: NodeAddress): ClusterError {
+  const message = `${url} answered ${STATUS_PATH} with something else than a node's status: is it a node of a cluster?`;
+  return new ClusterError("invalid", "node_refused", message, { url });
 }
 
 function readNode(node: string, tls: ClientTls | undefined): NodeAddress {

@@ -23,7 +23,7 @@ export async function runStatement(
 ): Promise<StatementResult> {
   const beganMs = performance.now();
   const columns = db.columns(sql);
-  const rows = context.interruptibly(() => apart(() => db.values(sql)));
+  const rows = await context.interruptibly(() => apart(() => db.values(sql)));
   const elapsedMs = performance.now() - beganMs;
   if (columns.length > 0) await printRows(context.stdout, format, columns, rows);
   return { rows: rows.length, elapsedMs };
