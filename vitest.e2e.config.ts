@@ -1,13 +1,22 @@
 import process from "node:process";
 import { defineConfig, type ViteUserConfig } from "vitest/config";
 
+const OWN_SUITES = [
+  "tests/e2e/library.test.ts",
+  "tests/history/api.test.ts",
+  "tests/history/export.test.ts",
+  "tests/history/import.test.ts",
+  "tests/history/packs.test.ts",
+  "tests/node/rollback.test.ts",
+];
+
 /**
- * The suite that each runtime runs in itself. It needs no S3 server, so none is
+ * The suites that each runtime runs in itself. They need no S3 server, so none is
  * started. `LBC_TESTS` may name other files.
  */
 const config: ViteUserConfig = defineConfig({
   test: {
-    include: (process.env["LBC_TESTS"] ?? "tests/e2e/library.test.ts").split(","),
+    include: process.env["LBC_TESTS"]?.split(",") ?? OWN_SUITES,
     testTimeout: 30_000,
     hookTimeout: 60_000,
     // Bun would load its CommonJS twin, whose exports vitest does not see.

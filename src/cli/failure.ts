@@ -16,6 +16,7 @@ const USAGE_CODES: readonly string[] = [
   "bad_address",
   "bad_point",
   "bad_range",
+  "same_cluster_id",
   "confirmation_needed",
 ];
 
