@@ -46,14 +46,14 @@ export function kvApp(): Hono<NodeEnv> {
     const atLeast = c.req.query("atLeast");
     if (atLeast !== undefined && !/^\d{1,15}$/.test(atLeast))
       return c.json({ error: `atLeast is not an epoch: ${atLeast}` }, 400);
+    const at = c.req.query("at");
+    if (at !== undefined) return await readAt(c, at, c.req.param("key"));
     const level = c.req.query("level");
     if (level !== undefined && level !== "linearizable")
       return c.json({ error: `unknown level ${level}: only linearizable` }, 400);
     if (atLeast !== undefined) await node.sync({ atLeast: Number(atLeast) }, { signal: c.req.raw.signal });
     if (level === "linearizable") await node.sync("linearizable", { signal: c.req.raw.signal });
-    const epoch = node.epoch.current;
-    const value = hasTable(node.db) ? readValue(node.db, c.req.param("key")) : undefined;
-    return value === undefined ? c.json({ error: "no such key", epoch }, 404) : c.json({ value, epoch });
+    return answer(c, node.db, node.epoch.current, c.req.param("key"));
   });
 
   return app;
@@ -93,6 +93,21 @@ async function write(
     if (isClusterError(error) && (error.kind === "not_leader" || error.kind === "fenced")) return notLeading(c);
     throw error;
   }
+}
+
+/** As of a point in time: an epoch, or `5m ago`. Opens a second database for the one key; a real service would keep it. */
+async function readAt(c: Context<NodeEnv>, point: string, key: string): Promise<Response> {
+  const past = await c.var.node.db.at(point, { signal: c.req.raw.signal });
+  try {
+    return answer(c, past, past.epoch, key);
+  } finally {
+    past.close();
+  }
+}
+
+function answer(c: Context<NodeEnv>, reads: Reads, epoch: number, key: string): Response {
+  const value = hasTable(reads) ? readValue(reads, key) : undefined;
+  return value === undefined ? c.json({ error: "no such key", epoch }, 404) : c.json({ value, epoch });
 }
 
 function hasTable(reads: Reads): boolean {

@@ -68,6 +68,13 @@ describe("a cluster of processes", () => {
         const path = encodeURIComponent(key);
         const { status, epoch } = await put(follower, path, `value ${index}`);
         expect([status, typeof epoch]).toEqual([200, "number"]);
+        expect(await ask(follower, `/kv/${path}?at=${Number(epoch) - 1}`)).toMatchObject({ status: 404 });
+        expect(await ask(follower, `/kv/${path}?at=${epoch}`)).toMatchObject({
+          status: 200,
+          value: `value ${index}`,
+          epoch,
+        });
+        expect(await ask(follower, `/kv/${path}?at=tomorrow`)).toMatchObject({ status: 400, code: "bad_point" });
         for (const node of [leader, follower]) {
           for (const query of [`atLeast=${epoch}`, "level=linearizable"]) {
             const answer = await ask(node, `/kv/${path}?${query}`);
