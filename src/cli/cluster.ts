@@ -2,6 +2,7 @@
 import type { Command } from "commander";
 import { LittleBigCluster } from "../cluster.ts";
 import type { ClusterOptions } from "../config.ts";
+import { ClusterError } from "../errors.ts";
 import type { ObjectStore } from "../store/store.ts";
 import { type CliContext, globalOptions, withProgress } from "./context.ts";
 import { type Head, readHead } from "./head.ts";
@@ -12,7 +13,7 @@ export interface OpenCluster {
   readonly cluster: LittleBigCluster;
 }
 
-/** The cluster of the store that the command names; its id is read from there unless it is given. */
+/** The cluster of the store that the command names; its id is read from there. */
 export async function openCluster(
   context: CliContext,
   command: Command,
@@ -21,9 +22,23 @@ export async function openCluster(
 ): Promise<OpenCluster> {
   const { store: url, id } = globalOptions(command);
   const store = context.openStore(url);
-  const named = ignoreId ? undefined : id;
-  const clusterId = named ?? (await headOf(context, store)).rows.clusterId;
-  return { store, cluster: makeCluster(clusterId, store, settings) };
+  const { rows } = await headOf(context, store);
+  if (!ignoreId) expectId(id, rows.clusterId, store);
+  return { store, cluster: makeCluster(rows.clusterId, store, settings) };
+}
+
+/**
+ * An id on the command line says which cluster is meant.
+ *
+ * @throws ClusterError `invalid`/`wrong_cluster`
+ */
+export function expectId(id: string | undefined, found: string, { url }: ObjectStore): void {
+  if (id === undefined || id === found) return;
+  throw new ClusterError("invalid", "wrong_cluster", `the cluster at ${url} is ${found}, not ${id}`, {
+    store: url,
+    expected: id,
+    found,
+  });
 }
 
 /** The newest epoch of the store. */

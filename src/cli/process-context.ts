@@ -68,7 +68,7 @@ export function processContext(): CliContext {
     // A signal that has arrived is told to its listener only when the event loop gets its turn.
     await new Promise((resolve) => setImmediate(resolve));
     ending.signal.throwIfAborted();
-
+    process.off("SIGINT", onSignal.interrupt);
     try {
       return work();
     } finally {

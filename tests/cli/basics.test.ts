@@ -1,8 +1,10 @@
+import { readFileSync } from "node:fs";
 import { expect, it } from "vitest";
+import { EXIT } from "../../src/cli/exit-codes.ts";
 import { VERSION } from "../../src/version.ts";
 import { testDirectory } from "../support/directory.ts";
 import { lbc, lbcHere } from "../support/lbc.ts";
-import { RUNTIMES } from "../support/runtimes.ts";
+import { ROOT, RUNTIMES } from "../support/runtimes.ts";
 
 it.each(RUNTIMES)(
   "on %s a cluster is made, shown, logged and read",
@@ -85,7 +87,16 @@ it("without a command the help is shown, as a wrong command line; asked for, as 
   const help = await lbcHere(["help"]);
   expect(help).toMatchObject({ code: 0, stderr: "" });
   expect(none.stderr).toBe(help.stdout);
-  for (const code of [0, 1, 2, 3, 4, 5, 6, 130, 143]) expect(help.stdout).toMatch(new RegExp(`^.*\\b${code} {2}`, "m"));
+  const manual = readFileSync(`${ROOT}docs/cli.md`, "utf8");
+  for (const code of Object.values(EXIT)) {
+    expect(help.stdout).toMatch(new RegExp(`\\b${code} {2}`));
+    expect(manual).toMatch(new RegExp(`^\\|.*\\b${code}\\b.*\\|`, "m"));
+  }
+  const commands = [...help.stdout.matchAll(/^ {2}([a-z]+) .*? {2}/gm)]
+    .map(([, name]) => name)
+    .filter((name) => name !== "help");
+  expect(commands).toHaveLength(12);
+  for (const name of commands) expect(manual).toContain(`| \`lbc ${name}`);
   const ofSql = await lbcHere(["help", "sql"]);
   expect(ofSql.stdout).toContain("--at <point>");
 });

@@ -104,10 +104,19 @@ it("--json and --csv contradict each other", async () => {
   expect((await lbcHere(["sql", "SELECT 1", "--csv", "--json"], { store })).code).toBe(2);
 });
 
-it("another id than the cluster's is refused", async () => {
+it.each([
+  ["sql", "SELECT 1"],
+  ["status"],
+  ["members"],
+  ["log"],
+  ["verify"],
+  ["vacuum", "--yes"],
+  ["rollback", "1", "--yes"],
+])("%s refuses another id than the cluster's", async (...args) => {
   const { store } = await newHistory();
-  const { code, stderr } = await lbcHere(["sql", "SELECT 1", "--id", "other"], { store });
-  expect(code).toBe(1);
+  const { code, stdout, stderr } = await lbcHere([...args, "--id", "other"], { store });
+  expect({ code, stdout }).toEqual({ code: 1, stdout: "" });
+  expect(stderr).toContain("is test, not other");
   expect(stderr).toContain("leave --id out");
   expect((await lbcHere(["sql", "SELECT 1", "--id", "test"], { store })).code).toBe(0);
 });

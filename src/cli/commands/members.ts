@@ -1,7 +1,7 @@
 /** `lbc members`: who is in the cluster, as the leader knows it. */
 import type { Command } from "commander";
 import type { Member } from "../../protocol/roster.ts";
-import { headOf } from "../cluster.ts";
+import { expectId, headOf } from "../cluster.ts";
 import { type CliContext, globalOptions } from "../context.ts";
 import { askMembers } from "../node-client.ts";
 import { addCsvOption, addTlsOptions, rowFormatOf, tlsOf } from "../options.ts";
@@ -15,7 +15,10 @@ export function addMembers(program: Command, context: CliContext): void {
     .description("who is in the cluster: asked of the leader, with the secret from the bucket");
   addCsvOption(addTlsOptions(command)).action(async (_options: object, self: Command) => {
     const tls = await tlsOf(self);
-    const { rows } = await headOf(context, context.openStore(globalOptions(self).store));
+    const { store: url, id } = globalOptions(self);
+    const store = context.openStore(url);
+    const { rows } = await headOf(context, store);
+    expectId(id, rows.clusterId, store);
     const members = await askMembers(context, rows, tls);
     const format = rowFormatOf(self);
     if (format === "json") await printJson(context, members);

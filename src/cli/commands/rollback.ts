@@ -1,10 +1,10 @@
 /** `lbc rollback`: one new epoch that restores an earlier state. */
-import type { Command } from "commander";
+import { type Command, Option } from "commander";
 import type { EpochRecord } from "../../history/log.ts";
-import { makeCluster } from "../cluster.ts";
-import { type CliContext, globalOptions, withProgress } from "../context.ts";
+import { expectId, headOf, makeCluster } from "../cluster.ts";
+import { type CliContext, globalOptions } from "../context.ts";
 import { pointNotFound } from "../failure.ts";
-import { type Head, readHead } from "../head.ts";
+import type { Head } from "../head.ts";
 import { rollbackTo } from "../leader-rollback.ts";
 import { addTlsOptions, duration, POINT_HELP, pointOf, tlsOf } from "../options.ts";
 import { printJson } from "../output.ts";
@@ -29,11 +29,13 @@ export function addRollback(program: Command, context: CliContext): void {
     .argument("<point>", POINT_HELP)
     .option("--yes", "do not ask first")
     .option("--dry-run", "only tell what would be done")
-    .option(
-      "--session-timeout <duration>",
-      "that of the cluster's nodes: so long after its last epoch a leader is gone",
-      duration,
-      SESSION_TIMEOUT_MS,
+    .addOption(
+      new Option(
+        "--session-timeout <duration>",
+        "that of the cluster's nodes: so long after its last epoch a leader is gone",
+      )
+        .argParser(duration)
+        .default(SESSION_TIMEOUT_MS, durationText(SESSION_TIMEOUT_MS)),
     );
   addTlsOptions(command).action((text: string, options: RollbackOptions, self: Command) =>
     rollBack(context, self, text, options),
@@ -44,12 +46,13 @@ async function rollBack(context: CliContext, command: Command, text: string, opt
   const { store: url, id, json } = globalOptions(command);
   const tls = await tlsOf(command);
   const store = context.openStore(url);
-  const head = await withProgress(context, "reading the newest epoch", (long) => readHead(store, long));
+  const head = await headOf(context, store);
+  expectId(id, head.rows.clusterId, store);
   const { sessionTimeout: sessionTimeoutMs } = options;
   // Who cannot reach the leader from here must not take its place at once: see leader-rollback.
   const heartbeatIntervalMs = Math.floor(sessionTimeoutMs / HEARTBEATS_PER_SESSION);
   const settings = { sessionTimeoutMs, heartbeatIntervalMs, fastFailover: false };
-  const cluster = makeCluster(id ?? head.rows.clusterId, store, settings);
+  const cluster = makeCluster(head.rows.clusterId, store, settings);
   const target = await recordAt(cluster, await pointOf(text, cluster, context.signal), context.signal);
   if (target === undefined) throw pointNotFound(text);
   if (json && options.dryRun === true) return await printJson(context, planOf(head, target));

@@ -10,7 +10,7 @@ import { listPages } from "../../history/listing.ts";
 import { formatAddress, parseAddress } from "../../net/address.ts";
 import type { ClientTls } from "../../net/tls.ts";
 import type { ObjectStore } from "../../store/store.ts";
-import { headOf, makeCluster } from "../cluster.ts";
+import { expectId, headOf, makeCluster } from "../cluster.ts";
 import { type CliContext, globalOptions } from "../context.ts";
 import type { Head } from "../head.ts";
 import { askMembers, askNode, type NodeAddress, nodeAddress, secretOf } from "../node-client.ts";
@@ -62,9 +62,10 @@ interface ClusterStatus {
 }
 
 async function showCluster(context: CliContext, command: Command, withSizes: boolean): Promise<void> {
-  const { store: url, json } = globalOptions(command);
+  const { store: url, id, json } = globalOptions(command);
   const store = context.openStore(url);
   const head = await headOf(context, store);
+  expectId(id, head.rows.clusterId, store);
   const status = await clusterStatus(context, store, head, withSizes);
   if (json) await printJson(context, status);
   else await printCluster(context, status);
@@ -171,6 +172,7 @@ async function showNode(context: CliContext, command: Command, node: string): Pr
     ["trouble", replica.trouble ?? undefined],
     ["database", `${bytesText(db.size)}, ${countText(db.pages, "page")}`],
     ["last snapshot", `epoch ${replica.snapshot_epoch}`],
+    ["verified", verifiedText(status.history?.verified ?? undefined)],
     ["store", store.url],
     ["costs", store.usd_per_month === null ? undefined : `$${store.usd_per_month.toFixed(2)} a month at this rate`],
     ["started", status.started_at],
@@ -197,8 +199,17 @@ const shownShape = z.object({
   }),
   db: z.object({ pages: z.number(), size: z.number() }),
   store: z.object({ url: z.string(), usd_per_month: z.number().nullable() }),
+  history: z
+    .object({ verified: z.object({ at: z.string(), to: z.number(), is_restorable: z.boolean() }).nullable() })
+    .optional(),
   started_at: z.string(),
 });
+
+function verifiedText(verified: { at: string; to: number; is_restorable: boolean } | undefined): string | undefined {
+  if (verified === undefined) return undefined;
+  const { at, to, is_restorable: isRestorable } = verified;
+  return `up to epoch ${to} at ${at}: ${isRestorable ? "everything" : "not everything"} can be restored`;
+}
 
 function notNode({ url }: NodeAddress): ClusterError {
   const message = `${url} answered ${STATUS_PATH} with something else than a node's status: is it a node of a cluster?`;
