@@ -54,6 +54,13 @@ export class ByteMeter {
     this.#report(1);
   }
 
+  /** Everything is done: what was expected and did not come is left out of the sum. */
+  finish(): void {
+    this.#bytesTotal = this.#bytesBefore + this.#phaseBytes;
+    this.#reported = -1;
+    this.end();
+  }
+
   #report(stepBytes: number): void {
     const bytes = this.#bytesBefore + this.#phaseDone;
     if (bytes - this.#reported < stepBytes) return;

@@ -53,7 +53,7 @@ export async function exportDatabase(
     const bytes = source.pageCount * PAGE_BYTES;
     meter.begin(bytes);
     await writeFile(source, target, overwrite, meter, options.signal);
-    meter.end();
+    meter.finish();
     return { epoch, bytes };
   } finally {
     pin.release();
@@ -108,8 +108,7 @@ async function writeFile(
     if (isClusterError(error) && error.code === "store_unsupported" && !overwrite) {
       // A file system without hard links (a memory stick's): then nothing holds off who creates the file just now.
       await checkTarget(target, overwrite);
-      await writeFileDurably({ ...write, ifAbsent: false });
-      return;
+      return await writeFile(source, target, true, meter, signal);
     }
     throw isClusterError(error) ? error : unwritable(target, errorMessage(error), error);
   }

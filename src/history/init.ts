@@ -99,7 +99,7 @@ export async function completeInit(
     await store.put(snapshotKey(0), { byteLength: pin.byteLength, read }, { signal });
     pin.release();
     await store.put(LAST_SNAPSHOT_KEY, new TextEncoder().encode(epochText(0)), { ifAbsent: true, signal });
-    meter.end();
+    meter.finish();
   } finally {
     system.close();
   }

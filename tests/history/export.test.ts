@@ -68,7 +68,11 @@ describe.skipIf(sqliteCliVersion === undefined)("an exported file", () => {
     const { led, secret } = await secretState();
     const before = bytesOf(led.image);
     expect(pagesWith(before, secret)).toEqual([2]);
-    const file = readFileSync(await exported(led.replica.state));
+    const path = newPath();
+    const events: string[] = [];
+    await exportDatabase({ ...parts, log: ({ event }) => events.push(event) }, led.replica.state, path);
+    expect(events, "nothing had to be made anew").toEqual([]);
+    const file = readFileSync(path);
     expect(Buffer.compare(bytesOf(led.image), before), "the state itself is as it was").toBe(0);
     expect(holds(file, secret)).toBe(false);
     for (let at = 0; at + 6 <= secret.length; at++)
@@ -91,7 +95,9 @@ describe.skipIf(sqliteCliVersion === undefined)("an exported file", () => {
     const events: unknown[] = [];
     const file = newPath();
     const log = (event: { event: string }) => events.push(event.event);
-    await exportDatabase({ ...parts, log }, led.replica.state, file);
+    const seen: { bytes: number; bytesTotal: number }[] = [];
+    await exportDatabase({ ...parts, log }, led.replica.state, file, { onProgress: (progress) => seen.push(progress) });
+    expect(seen.at(-1)?.bytes).toBe(seen.at(-1)?.bytesTotal);
     expect(events).toContain("database_rebuilt");
     const bytes = readFileSync(file);
     for (let at = 0; at + 6 <= secret.length; at++)
@@ -166,7 +172,8 @@ describe("an export", () => {
     const { led } = await secretState();
     const file = newPath();
     writeFileSync(file, "precious");
-    const error = await failureOf(exportDatabase(parts, led.replica.state, file));
+    const onProgress = () => expect.fail("there is nothing to do");
+    const error = await failureOf(exportDatabase(parts, led.replica.state, file, { onProgress }));
     expect(error).toMatchObject({ kind: "invalid", code: "file_exists", details: { file } });
     expect(readFileSync(file, "utf8")).toBe("precious");
     await exportDatabase(parts, led.replica.state, file, { overwrite: true });

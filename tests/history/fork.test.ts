@@ -162,7 +162,10 @@ describe("a fork", () => {
       seen.push(progress.bytes);
       total = progress.bytesTotal;
     };
-    await fork(historyParts(), led.replica.state, new MemoryStore(), { id: "fork", onProgress });
+    const events: string[] = [];
+    const parts = { ...historyParts(), log: ({ event }: { event: string }) => events.push(event) };
+    await fork(parts, led.replica.state, new MemoryStore(), { id: "fork", onProgress });
+    expect(events, "nothing had to be made anew").toEqual(["initialized"]);
     expect(seen).toEqual([...seen].sort((a, b) => a - b));
     expect(seen.length).toBeGreaterThan(8);
     expect(seen.at(-1)).toBe(total);
