@@ -2,13 +2,10 @@
  * One leadership, from its claim to its end: drives the commit protocol with
  * the real writer, the real store and the real clock.
  */
-import { equalBytes } from "../base/bytes.ts";
 import { type Deferred, defer } from "../base/deferred.ts";
 import { ClusterError, errorMessage } from "../errors.ts";
-import { walKey } from "../format/keys.ts";
 import type { Leader, SystemRows } from "../format/system-rows.ts";
-import { parseWal, type Wal } from "../format/wal.ts";
-import { listLaterEpochs } from "../history/listing.ts";
+import type { Wal } from "../format/wal.ts";
 import { sha256Hex } from "../platform/system.ts";
 import {
   acceptsTransactions,
@@ -22,7 +19,6 @@ import {
 import type { Instant } from "../protocol/moment.ts";
 import type { Replica } from "../sqlite/replica.ts";
 import { BatchLostError, type SystemRowChanges, type Transaction, Writer } from "../sqlite/writer.ts";
-import type { StoredObject } from "../store/store.ts";
 import {
   type Ack,
   type Batch,
@@ -35,6 +31,7 @@ import {
   steppedDown,
   unknownOutcome,
 } from "./batch.ts";
+import { EpochRequests, type OwnEpoch } from "./epoch-requests.ts";
 import { Machine, momentOf } from "./machine.ts";
 import { changedRows, nextRows } from "./next-rows.ts";
 import { deleteOrphan } from "./orphan.ts";
@@ -51,14 +48,11 @@ export interface LeadershipEnd {
   readonly isLeftBehind: boolean;
 }
 
-interface SealedEpoch {
-  readonly epoch: number;
-  readonly wal: Wal;
+interface SealedEpoch extends OwnEpoch {
   readonly batch: Batch;
   /** The system table after it. */
   readonly rows: SystemRows;
   readonly sealedAtMs: number;
-  hash: string | undefined;
 }
 
 /** An epoch of ours that is in the store. */
@@ -88,6 +82,7 @@ export class Leadership {
   readonly #machine: Machine<CommitState, CommitEvent, CommitAction>;
   readonly #end: Deferred<LeadershipEnd> = defer();
   readonly #abort = new AbortController();
+  readonly #requests: EpochRequests;
   #writer: Writer | undefined;
   #batch: Batch = newBatch();
   #sealed: SealedEpoch | undefined;
@@ -114,6 +109,7 @@ export class Leadership {
       step: (state, event, moment) => stepCommit(state, event, this.#settings, moment),
       execute: (action) => this.#guarded(() => this.#execute(action)),
     });
+    this.#requests = new EpochRequests(parts, replica, this.#abort.signal, (event) => this.#machine.dispatch(event));
   }
 
   /** Claims the next epoch. */
@@ -299,10 +295,10 @@ export class Leadership {
         this.#put(action.epoch);
         return true;
       case "readBack":
-        this.#readBack(action.epoch);
+        this.#requests.readBack(this.#sealedAs(action.epoch));
         return true;
       case "audit":
-        this.#audit(action.epoch);
+        this.#requests.audit(this.#sealedAs(action.epoch));
         return true;
       case "acknowledge":
         this.#acknowledge(action.epoch);
@@ -323,9 +319,10 @@ export class Leadership {
     try {
       const made =
         rollback === undefined
-          ? { wal: this.#openWriter().seal(changes), rows, hash: undefined }
+          ? { wal: this.#openWriter().seal(changes), rows, walHash: undefined }
           : this.#sealRollback(rollback, changes);
-      this.#sealed = { epoch, batch, sealedAtMs: clock.monotonicMs(), ...made };
+      const hash = hashOf(made.wal, made.walHash);
+      this.#sealed = { epoch, wal: made.wal, rows: made.rows, hash, batch, sealedAtMs: clock.monotonicMs() };
       this.#batch = newBatch();
       return true;
     } catch (error) {
@@ -347,89 +344,36 @@ export class Leadership {
     }
   }
 
-  #sealRollback(rollback: PendingRollback, changes: SystemRowChanges): Pick<SealedEpoch, "wal" | "rows" | "hash"> {
+  #sealRollback(rollback: PendingRollback, changes: SystemRowChanges): ReturnType<typeof sealRollback> {
     const { settings, log } = this.#parts;
     const beganMs = settings.clock.monotonicMs();
     this.#closeWriter();
-    const { epoch, wal, rows, walHash: hash } = sealRollback(this.#replica, rollback, changes, settings.random);
-    this.#writer = Writer.openAbove(this.#replica.context, this.#replica.state.image, wal);
+    const sealed = sealRollback(this.#replica, rollback, changes, settings.random);
+    this.#writer = Writer.openAbove(this.#replica.context, this.#replica.state.image, sealed.wal);
     const elapsedMs = Math.round(settings.clock.monotonicMs() - beganMs);
     log({
       level: "info",
       event: "rollback_sealed",
-      epoch,
+      epoch: sealed.epoch,
       to: rollback.target.epoch,
       pages: rollback.pages,
       elapsedMs,
     });
-    return { wal, rows, hash };
+    return sealed;
   }
 
   #put(epoch: number): void {
     const sealed = this.#sealedAs(epoch);
-    const { store } = this.#parts;
-    store.put(walKey(epoch), sealed.wal.bytes, { ifAbsent: true, signal: this.#abort.signal }).then(
-      (outcome) => this.#machine.dispatch({ type: "putAnswered", outcome }),
-      (error: unknown) => {
-        this.#warn("put_failed", epoch, error);
-        this.#machine.dispatch({ type: "putAnswered", outcome: "failed" });
-      },
-    );
+    this.#requests.put(sealed);
     // While the request is on its way.
     this.#writer?.rewind();
-    sealed.hash ??= sha256Hex(sealed.wal.bytes);
-  }
-
-  #readBack(epoch: number): void {
-    const { bytes } = this.#sealedAs(epoch).wal;
-    const { store, log } = this.#parts;
-    const reading = store.get(walKey(epoch), { signal: this.#abort.signal });
-    reading
-      .then((object) => (object === undefined ? "missing" : whose(object, bytes)))
-      .then(
-        (found) => {
-          log({ level: "info", event: "put_read_back", epoch, found });
-          this.#machine.dispatch({ type: "readBackAnswered", found });
-        },
-        (error: unknown) => {
-          this.#warn("read_back_failed", epoch, error);
-          this.#machine.dispatch({ type: "readBackAnswered", found: "failed" });
-        },
-      );
-  }
-
-  #audit(epoch: number): void {
-    const { log } = this.#parts;
-    this.#findLater(epoch).then(
-      (found) => {
-        if (found !== "none") log({ level: "warn", event: "audit_found_later_epochs", epoch, found });
-        this.#machine.dispatch({ type: "auditAnswered", found });
-      },
-      (error: unknown) => {
-        this.#warn("audit_failed", epoch, error);
-        this.#machine.dispatch({ type: "auditAnswered", found: "failed" });
-      },
-    );
-  }
-
-  /** Did history go on after our epoch, and if so, from ours? */
-  async #findLater(epoch: number): Promise<"none" | "successor" | "withoutUs" | "unknown" | "failed"> {
-    const sealed = this.#sealedAs(epoch);
-    const { signal } = this.#abort;
-    const later = await listLaterEpochs(this.#parts.store, epoch, signal);
-    if (later.length === 0) return "none";
-    if (later[0] !== epoch + 1) return "withoutUs";
-    const next = await this.#parts.store.get(walKey(epoch + 1), { signal });
-    if (next === undefined) return "failed"; // Trimmed in between: the next listing tells.
-    const hash = sealed.hash ?? sha256Hex(sealed.wal.bytes);
-    const answer = this.#replica.state.isSuccessor(sealed.wal, hash, next.bytes, next.key);
-    return answer === "yes" ? "successor" : answer === "no" ? "withoutUs" : "unknown";
+    sealed.hash();
   }
 
   #acknowledge(epoch: number): void {
     const sealed = this.#sealedAs(epoch);
     const { wal, batch, rows, sealedAtMs } = sealed;
-    const hash = sealed.hash ?? sha256Hex(wal.bytes);
+    const hash = sealed.hash();
     this.#replica.settle(this.#openWriter(), hash, rows);
     this.#sealed = undefined;
     this.#wasLeading = true;
@@ -472,10 +416,6 @@ export class Leadership {
     this.#end.resolve({ reason, wasLeading: this.#wasLeading, isLeftBehind });
   }
 
-  #warn(event: string, epoch: number, error: unknown): void {
-    if (!this.#isOver) this.#parts.log({ level: "warn", event, epoch, reason: errorMessage(error) });
-  }
-
   #sealedAs(epoch: number): SealedEpoch {
     if (this.#sealed?.epoch !== epoch) throw new Error(`epoch ${epoch} is not the sealed one`);
     return this.#sealed;
@@ -508,13 +448,11 @@ export class Leadership {
   }
 }
 
-/**
- * Whether an object is the one with these bytes.
- *
- * @throws ClusterError `corrupt` for what nobody wrote: ours, damaged on its way, must not pass for another's
- */
-function whose({ key, bytes }: StoredObject, ours: Uint8Array): "ours" | "other" {
-  if (equalBytes(bytes, ours)) return "ours";
-  parseWal(bytes, key);
-  return "other";
+/** The SHA-256 of a WAL, made when it is first asked for. */
+function hashOf(wal: Wal, known: string | undefined): () => string {
+  let hash = known;
+  return () => {
+    hash ??= sha256Hex(wal.bytes);
+    return hash;
+  };
 }

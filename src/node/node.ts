@@ -107,7 +107,10 @@ export class ClusterNode {
     const history = new ClusterHistory(parts);
     this.#history = history;
     this.db = Object.assign(replica.db, {
-      at: (point: Point, options: OpenAtOptions = {}) => history.openAt(point, options),
+      at: async (point: Point, options: OpenAtOptions = {}) => {
+        this.#checkOpen();
+        return await history.openAt(point, options);
+      },
     });
     this.store = parts.store;
     this.#keeper = new HistoryKeeper(parts, replica);

@@ -41,7 +41,12 @@ describe("a database as of a point", () => {
     expect(namesIn(leader.node)).toContain("b");
     const later = await leader.node.db.at(second);
     expect(later.query("SELECT count(*) AS n FROM items")).toEqual([{ n: 2 }]);
+    // It outlives the node that it was asked of; a node that has ended opens no other.
+    await leader.node.shutdown();
+    expect(later.query("SELECT count(*) AS n FROM items")).toEqual([{ n: 2 }]);
     later.close();
+    await expectError(() => leader.node.db.at(second), "closed", "node_closed");
+    await expectError(() => leader.node.rollback(second), "closed", "node_closed");
   });
 
   it("by a time is that of the newest epoch not later than it", async () => {
