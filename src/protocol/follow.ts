@@ -38,6 +38,8 @@ import { backoffMs, type Decision, elapsedMs, instantOf, type Moment, NEVER } fr
 
 /** Rule 1: candidates spread their claims over this time. */
 export const CLAIM_DELAY_MAX_MS = 100;
+/** Failures in a row, the last of them by damage, before another way than this epoch is looked for. */
+const DAMAGED_FETCHES_MIN = 4;
 
 /** The state after an event, and what it leads to whatever else is due. */
 interface Reaction {
@@ -92,7 +94,7 @@ function react(state: FollowState, event: FollowEvent, settings: FollowSettings,
     case "applied":
       return { state: applied(state, event.epoch, event.hasLeader, settings, moment) };
     case "refused":
-      if (event.reason === "damaged") return { state: failed(state, settings, moment) };
+      if (event.reason === "damaged") return damaged(state, settings, moment);
       return diverged({ ...state, divergences: state.divergences + 1 }, settings, moment);
     case "askAnswered":
       if (state.activity !== "asking") return { state };
@@ -339,6 +341,15 @@ function leadershipEnded(
     wantedEpoch,
     wantedUntilMs,
   };
+}
+
+/** It may have been damaged on its way, or be mended; if it stays so, a pack or a snapshot may lead over it. */
+function damaged(state: FollowState, settings: FollowSettings, moment: Moment): Reaction {
+  const failures = state.failures + 1;
+  // More and more rarely: each time everything is read.
+  const isTime = failures >= DAMAGED_FETCHES_MIN && Number.isInteger(Math.log2(failures));
+  if (!isTime) return { state: failed(state, settings, moment) };
+  return { state: { ...state, activity: "bootstrapping" }, action: { type: "bootstrap" } };
 }
 
 function diverged(state: FollowState, settings: FollowSettings, moment: Moment): Reaction {

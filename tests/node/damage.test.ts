@@ -1,6 +1,6 @@
-/** Nothing is taken on trust (DESIGN P7): what is damaged in the bucket is never applied, and named. */
+/** Nothing is taken on trust (P7): what is damaged in the bucket is never applied, and named. */
 import { describe, expect, it } from "vitest";
-import { LAST_SNAPSHOT_KEY, snapshotKey, walKey } from "../../src/format/keys.ts";
+import { LAST_SNAPSHOT_KEY, packKey, snapshotKey, walKey } from "../../src/format/keys.ts";
 import { LittleBigCluster, MemoryStore, type ObjectStore } from "../../src/mod.ts";
 import { failureOf } from "../store/failure.ts";
 import {
@@ -182,6 +182,23 @@ describe("a running follower", () => {
     await store.put(next, bytes);
     await follower.node.sync({ atLeast: epoch + 1 });
     expect(namesIn(follower.node)).toEqual(["good", "next"]);
+    await until("the end of the trouble", () => follower.node.status().replica.trouble === null);
+  });
+
+  it("goes on over a pack when an epoch stays damaged", async () => {
+    const store = await newStore();
+    const { node } = await lead(store, { ...quiet, join: UNREACHABLE });
+    await createTable(node);
+    const follower = await join("follower", store, quiet);
+    const next = walKey(follower.node.epoch.current + 5);
+    follower.faults.onCall = ({ key }) => (key === next ? { kind: "fail_before" } : undefined);
+    for (let row = 0; node.epoch.current < 70; row++) await insert(node, `row ${row}`);
+    await until("the pack", async () => (await store.head(packKey(0, 64))) !== undefined);
+    await flip(store, next, 4000);
+    follower.faults.onCall = () => undefined;
+    await until("the other way", () => follower.node.epoch.current === node.epoch.current);
+    expect(namesIn(follower.node)).toEqual(namesIn(node));
+    expect(follower.events.some(({ event }) => event === "bootstrapping_again")).toBe(true);
     await until("the end of the trouble", () => follower.node.status().replica.trouble === null);
   });
 

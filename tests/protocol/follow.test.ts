@@ -129,6 +129,19 @@ describe("following", () => {
       1320: fetchFailed → wake 1370`);
   });
 
+  test("an epoch that stays damaged: another way is looked for, more and more rarely", () => {
+    new Scenario().play(`
+      0: tick → fetch 8
+      10: damaged → wake 60
+      60: tick → fetch 8
+      70: damaged → wake 170
+      170: tick → fetch 8
+      180: damaged → wake 380
+      380: tick → fetch 8
+      390: damaged → bootstrap
+      400: bootstrapFailed → wake 800`);
+  });
+
   test("an answer that nobody waits for changes nothing", () => {
     new Scenario().play(`
       0: tick → fetch 8
