@@ -7,9 +7,10 @@ import process from "node:process";
 import { fileURLToPath } from "node:url";
 import { cluster } from "./cluster.ts";
 import { core } from "./core.ts";
+import { history } from "./history.ts";
 import { type Figure, table } from "./report.ts";
 
-const SUITES: Readonly<Record<string, (parts: readonly string[]) => Promise<Figure[]>>> = { core, cluster };
+const SUITES: Readonly<Record<string, (parts: readonly string[]) => Promise<Figure[]>>> = { core, cluster, history };
 
 const [name = "", ...parts] = process.argv.slice(2);
 const suite = SUITES[name];

@@ -12,7 +12,7 @@ import { fill, lead } from "../core/large.ts";
 import { DATABASE_BYTES } from "./large-database.ts";
 
 /** Packs of each level that a join reads, the shortest first, and epochs after them. */
-const PACKS: readonly number[] = [9, 7, 1];
+const PACKS: readonly number[] = [9, 6, 1];
 const EPOCHS_AFTER = 40;
 /** As the library's `fill` makes them. */
 const BODY_BYTES = 3900;

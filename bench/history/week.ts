@@ -30,6 +30,8 @@ const DAY_SECONDS = 86_400;
 const RETENTION_SHARE = 7 / 8;
 const SAMPLES = 64;
 const STEP_MS = 1000;
+/** The shortest retention that there is. */
+const RETENTION_MIN_MS = 3_600_000;
 
 /** What one join or one restore read. */
 export interface Sample extends ReadCost {
@@ -59,6 +61,8 @@ export interface WeekResult {
   /** Requests by kind of the last day, and their price. */
   readonly dayRequests: Readonly<Record<string, number>>;
   readonly dayUsd: number;
+  /** Those that are charged for, of an epoch. */
+  readonly dayRatio: number;
   readonly deletedObjects: number;
   readonly elapsedSeconds: number;
 }
@@ -77,7 +81,7 @@ class Week {
 
   constructor(days: number) {
     this.#epochs = Math.round(days * DAY_SECONDS);
-    const retentionMs = Math.round(days * RETENTION_SHARE * DAY_SECONDS * 1000);
+    const retentionMs = Math.max(RETENTION_MIN_MS, Math.round(days * RETENTION_SHARE * DAY_SECONDS * 1000));
     const log: ClusterOptions["log"] = ({ event, level, ...more }) => {
       if (event === "history_trimmed") this.#deletedObjects += Number(more["deleted"]);
       if (level !== "info") process.stderr.write(`${event} ${JSON.stringify(more)}\n`);
@@ -96,7 +100,8 @@ class Week {
     const first = node.epoch.current;
     const moments = sampleMoments(first, first + this.#epochs, () => this.#random.fraction());
     let yesterday = node.status().store;
-    const beganDayAt = first + this.#epochs - Math.round(Math.min(DAY_SECONDS, this.#epochs / 8));
+    const dayEpochs = Math.round(Math.min(DAY_SECONDS, this.#epochs / 8));
+    const beganDayAt = first + this.#epochs - dayEpochs;
     while (node.epoch.current < first + this.#epochs) {
       this.#clock.advance(STEP_MS);
       await workload.step();
@@ -109,7 +114,7 @@ class Week {
         process.stderr.write(`${((epoch - first) / DAY_SECONDS).toFixed(1)} days, ${seconds} s\n`);
       }
     }
-    const day = difference(node.status().store, yesterday);
+    const day = difference(node.status().store, yesterday, dayEpochs);
     const extent = await cluster.extent();
     const result = {
       days,
@@ -208,13 +213,16 @@ async function useByKind(store: ObjectStore): Promise<KindUse[]> {
   }
 }
 
+/** What was asked between two moments, in which there were so many epochs. */
 function difference(
   after: MeterSnapshot,
   before: MeterSnapshot,
-): { dayRequests: Record<string, number>; dayUsd: number } {
+  epochs: number,
+): Pick<WeekResult, "dayRequests" | "dayUsd" | "dayRatio"> {
   const dayRequests: Record<string, number> = {};
   for (const kind of REQUEST_KINDS) dayRequests[kind] = after[kind].requests - before[kind].requests;
-  return { dayRequests, dayUsd: after.estimatedUsd - before.estimatedUsd };
+  const charged = after.total.requests - before.total.requests - (dayRequests["delete"] ?? 0);
+  return { dayRequests, dayUsd: after.estimatedUsd - before.estimatedUsd, dayRatio: charged / epochs };
 }
 
 function sum(values: readonly number[]): number {

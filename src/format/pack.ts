@@ -7,7 +7,7 @@
  * the last leader stopped.
  */
 import { ClusterError } from "../errors.ts";
-import { parseWal, type Wal } from "./wal.ts";
+import { parseWal, WAL_HEADER_BYTES, type Wal } from "./wal.ts";
 
 /** Epochs in a pack, by level. */
 export const PACK_LEVELS: readonly number[] = [64, 1024, 16_384];
@@ -16,6 +16,11 @@ export const PACK_LEVELS: readonly number[] = [64, 1024, 16_384];
 export interface EpochRange {
   readonly from: number;
   readonly to: number;
+}
+
+/** Whether there is a pack of this range. */
+export function isPackRange({ from, to }: EpochRange): boolean {
+  return PACK_LEVELS.includes(to - from) && from % (to - from) === 0;
 }
 
 /** The packs that are complete with this epoch, the shortest first. */
@@ -71,14 +76,24 @@ function fnv1a(text: string, basis: number): number {
  */
 export function parsePack(bytes: Uint8Array, clusterId: string, range: EpochRange, what: string): Wal {
   const wal = parseWal(bytes, what);
-  const view = new DataView(wal.bytes.buffer, wal.bytes.byteOffset, wal.bytes.byteLength);
-  const found = [view.getUint32(16), view.getUint32(20)];
-  const expected = packSalts(clusterId, range);
-  if (found[0] === expected[0] && found[1] === expected[1]) return wal;
+  if (isPackOf(wal.bytes, clusterId, range)) return wal;
   throw new ClusterError(
     "corrupt",
     "wrong_pack",
     `${what} is another pack, or one of another cluster, and was not applied`,
-    { object: what, where: "salts", expected, found },
+    { object: what, where: "salts", expected: packSalts(clusterId, range), found: saltsOf(wal.bytes) },
   );
+}
+
+/** Whether the header of a WAL file is that of the pack of a range. */
+export function isPackOf(header: Uint8Array, clusterId: string, range: EpochRange): boolean {
+  if (header.length < WAL_HEADER_BYTES) return false;
+  const [first, second] = saltsOf(header);
+  const expected = packSalts(clusterId, range);
+  return first === expected[0] && second === expected[1];
+}
+
+function saltsOf(header: Uint8Array): [number, number] {
+  const view = new DataView(header.buffer, header.byteOffset, header.byteLength);
+  return [view.getUint32(16), view.getUint32(20)];
 }

@@ -1,13 +1,24 @@
 /** Makes a pack out of what is in the store: shorter packs, or the WALs themselves. */
 import { packKey, walKey } from "../format/keys.ts";
 import { type EpochRange, PACK_LEVELS, packSalts, parsePack } from "../format/pack.ts";
-import { encodeWal, framePageOffset, PAGE_BYTES, parseWal, type Wal } from "../format/wal.ts";
+import { framePageOffset, PAGE_BYTES, parseWal, type Wal, WalEncoder, walByteLength } from "../format/wal.ts";
 import type { ObjectStore } from "../store/store.ts";
 
 const ZEROS = new Uint8Array(PAGE_BYTES);
 
+export interface ComposeOptions {
+  /** A larger pack is not made: a snapshot is better then. Only so much is in memory. */
+  readonly bytesMax: number;
+  readonly signal: AbortSignal | undefined;
+}
+
+/** A part of a pack could not be added. */
+type Shortfall =
+  /** Not everything that it takes is there any more. */
+  "incomplete" | "too_large";
+
 /**
- * The pack's bytes; `undefined` if not everything that it takes is there any more. Holds the whole pack in memory.
+ * The pack, or why there is none.
  *
  * @throws ClusterError `corrupt` for what is damaged
  */
@@ -15,31 +26,37 @@ export async function composePack(
   store: ObjectStore,
   clusterId: string,
   range: EpochRange,
-  signal: AbortSignal | undefined,
-): Promise<Uint8Array | undefined> {
+  { bytesMax, signal }: ComposeOptions,
+): Promise<WalEncoder | Shortfall> {
   const before = await readWal(store, range.from, signal);
-  if (before === undefined) return undefined;
-  const pages = new MergedPages(before.pageCount);
-  if (!(await merge(store, clusterId, range, pages, signal))) return undefined;
-  return encodeWal(pages.list(), pages.pageCount, packSalts(clusterId, range));
+  if (before === undefined) return "incomplete";
+  const pages = new MergedPages(before.pageCount, bytesMax);
+  const shortfall = await merge(store, clusterId, range, pages, signal);
+  if (shortfall !== undefined) return shortfall;
+  const { pageNumbers, pageCount } = pages;
+  return new WalEncoder(pageNumbers, pageCount, packSalts(clusterId, range), (frame, target, offset) => {
+    target.set(pages.get(pageNumbers[frame] as number), offset);
+  });
 }
 
-/** Adds what changed in a range; false if something is missing. */
+/** Adds what changed in a range. */
 async function merge(
   store: ObjectStore,
   clusterId: string,
   { from, to }: EpochRange,
   pages: MergedPages,
   signal: AbortSignal | undefined,
-): Promise<boolean> {
+): Promise<Shortfall | undefined> {
   const shorter = PACK_LEVELS.findLast((length) => length < to - from) ?? 1;
   for (let start = from; start < to; start += shorter) {
     const part = { from: start, to: start + shorter };
     const wal = shorter === 1 ? await readWal(store, part.to, signal) : await readPack(store, clusterId, part, signal);
-    if (wal !== undefined) pages.add(wal);
-    else if (shorter === 1 || !(await merge(store, clusterId, part, pages, signal))) return false;
+    if (wal === undefined) {
+      const shortfall = shorter === 1 ? "incomplete" : await merge(store, clusterId, part, pages, signal);
+      if (shortfall !== undefined) return shortfall;
+    } else if (!pages.add(wal)) return "too_large";
   }
-  return true;
+  return undefined;
 }
 
 async function readWal(store: ObjectStore, epoch: number, signal: AbortSignal | undefined): Promise<Wal | undefined> {
@@ -60,31 +77,42 @@ async function readPack(
 /** The newest version of every page that changed. */
 class MergedPages {
   readonly #pages = new Map<number, Uint8Array>();
+  readonly #bytesMax: number;
   #pageCount: number;
 
-  constructor(pageCount: number) {
+  constructor(pageCount: number, bytesMax: number) {
     this.#pageCount = pageCount;
+    this.#bytesMax = bytesMax;
   }
 
   get pageCount(): number {
     return this.#pageCount;
   }
 
-  add(wal: Wal): void {
+  /** Ascending. */
+  get pageNumbers(): Uint32Array {
+    return Uint32Array.from(this.#pages.keys())
+      .filter((pageNumber) => pageNumber <= this.#pageCount)
+      .sort();
+  }
+
+  get(pageNumber: number): Uint8Array {
+    return this.#pages.get(pageNumber) ?? ZEROS;
+  }
+
+  /** False if it has become too large. */
+  add(wal: Wal): boolean {
     // What is cut off reads as zeros should the database grow over it again.
     for (let pageNumber = wal.pageCount + 1; pageNumber <= this.#pageCount; pageNumber++)
       this.#pages.set(pageNumber, ZEROS);
     this.#pageCount = wal.pageCount;
     for (const [frame, pageNumber] of wal.pageNumbers.entries()) {
       const start = framePageOffset(frame);
-      this.#pages.set(pageNumber, wal.bytes.subarray(start, start + PAGE_BYTES));
+      // A copy: a view would keep the whole WAL in memory.
+      this.#pages.set(pageNumber, new Uint8Array(wal.bytes.subarray(start, start + PAGE_BYTES)));
     }
-  }
-
-  list(): { pageNumber: number; bytes: Uint8Array }[] {
-    return [...this.#pages]
-      .filter(([pageNumber]) => pageNumber <= this.#pageCount)
-      .sort(([a], [b]) => a - b)
-      .map(([pageNumber, bytes]) => ({ pageNumber, bytes }));
+    if (walByteLength(this.#pages.size) <= this.#bytesMax) return true;
+    // Without those that are cut off.
+    return walByteLength(this.pageNumbers.length) <= this.#bytesMax;
   }
 }

@@ -2,7 +2,7 @@
  * Packs by the leader, in the background (docs/architecture.md §2): what changed over many epochs in one object, its
  * bytes from a pin of the image, so writes go on meanwhile.
  */
-import { errorMessage } from "../errors.ts";
+import { errorMessage, isClusterError } from "../errors.ts";
 import { packKey } from "../format/keys.ts";
 import { type EpochRange, packCover, packSalts, packsEndingAt } from "../format/pack.ts";
 import { PAGE_BYTES, WalEncoder, walByteLength } from "../format/wal.ts";
@@ -45,7 +45,8 @@ export class Packer {
     const bytesMax = readBytesMax(image.byteLength, this.#parts.settings.snapshot);
     for (const range of packsEndingAt(epoch)) {
       const pages = changes.after(range.from)?.filter((pageNumber) => pageNumber <= image.pageCount);
-      if (pages !== undefined && walByteLength(pages.length) > bytesMax) continue;
+      // A longer one is no smaller.
+      if (pages !== undefined && walByteLength(pages.length) > bytesMax) break;
       if (pages === undefined || this.#jobs.length >= WAITING_MAX) this.#mayHaveGaps = true;
       else this.#jobs.push({ range, pages, pin: image.pin() });
     }
@@ -101,7 +102,7 @@ export class Packer {
     await this.#put(range, encoder, signal);
   }
 
-  async #put(range: EpochRange, body: WalEncoder | Uint8Array, signal: AbortSignal): Promise<void> {
+  async #put(range: EpochRange, body: WalEncoder, signal: AbortSignal): Promise<void> {
     const { store, log } = this.#parts;
     // Whoever writes it, it does the same: no need for a conditional put, which could not be repeated.
     await store.put(packKey(range.from, range.to), body, { signal });
@@ -111,17 +112,31 @@ export class Packer {
   /** Makes the packs after the newest snapshot that are not there, from what is. */
   async #fillGaps(signal: AbortSignal): Promise<void> {
     this.#mayHaveGaps = false;
-    const { store, settings } = this.#parts;
+    const { store } = this.#parts;
     try {
       for (const range of packCover(this.#snapshotEpoch(), this.#replica.epoch)) {
         if (range.from < this.#snapshotEpoch()) continue;
         if ((await store.head(packKey(range.from, range.to), { signal })) !== undefined) continue;
-        const bytes = await composePack(store, settings.id, range, signal);
-        if (bytes !== undefined) await this.#put(range, bytes, signal);
+        const body = await this.#compose(range, signal);
+        if (body !== undefined) await this.#put(range, body, signal);
       }
     } catch (error) {
       this.#mayHaveGaps = true;
       throw error;
+    }
+  }
+
+  /** Damage will not have gone away when it is tried again: it is not. */
+  async #compose(range: EpochRange, signal: AbortSignal): Promise<WalEncoder | undefined> {
+    const { store, settings, log } = this.#parts;
+    const bytesMax = readBytesMax(this.#replica.state.image.byteLength, settings.snapshot);
+    try {
+      const body = await composePack(store, settings.id, range, { bytesMax, signal });
+      return typeof body === "string" ? undefined : body;
+    } catch (error) {
+      if (!isClusterError(error) || error.kind !== "corrupt") throw error;
+      log({ level: "warn", event: "pack_failed", ...range, reason: error.message });
+      return undefined;
     }
   }
 }

@@ -12,6 +12,7 @@ import { prefetch } from "./prefetch.ts";
 export const PART_BYTES: number = 32 * CHUNK_BYTES;
 const PARTS_PARALLEL = 4;
 /** https://www.sqlite.org/fileformat2.html#the_database_header */
+export const SNAPSHOT_HEADER_BYTES = 100;
 const PAGE_SIZE_OFFSET = 16;
 const PAGE_COUNT_OFFSET = 28;
 const MAGIC = "SQLite format 3\0";
@@ -35,20 +36,22 @@ export async function readSnapshot(
   signal: AbortSignal | undefined,
 ): Promise<ReplicaState> {
   const key = snapshotKey(epoch);
-  const pieces: Uint8Array[] = [];
-  for await (const part of snapshotParts(store, epoch, signal)) {
-    if (pieces.length === 0) progress.expect(part.size);
-    pieces.push(part.bytes);
-    progress.arrived(part.bytes.length);
+  // Piece by piece: hashing a large one at once would keep the process from everything else.
+  const image = new DurableImage();
+  for await (const { bytes, size } of snapshotParts(store, epoch, signal)) {
+    if (image.pageCount === 0) progress.expect(size);
+    for (let start = 0; start < bytes.length; start += CHUNK_BYTES) {
+      const chunk = bytes.subarray(start, start + CHUNK_BYTES);
+      image.append(chunk, chunk.length / PAGE_BYTES);
+    }
+    progress.arrived(bytes.length);
   }
-  const chunks = pieces.flatMap((piece) =>
-    Array.from({ length: Math.ceil(piece.length / CHUNK_BYTES) }, (_, index) =>
-      piece.subarray(index * CHUNK_BYTES, (index + 1) * CHUNK_BYTES),
-    ),
-  );
-  const found = pieces.reduce((sum, piece) => sum + piece.length, 0);
-  const image = DurableImage.adopt(chunks, found / PAGE_BYTES);
-  return ReplicaState.fromSnapshot(system, image, epoch, key);
+  const state = ReplicaState.fromSnapshot(system, image, epoch, key);
+  const { chain } = state.rows;
+  // Its own epoch, or one before it, wrote the row.
+  if (chain !== undefined && chain.epoch >= epoch)
+    refuseSnapshot(key, "epoch before it", `before ${epoch}`, String(chain.epoch));
+  return state;
 }
 
 /** A snapshot's pieces of {@link PART_BYTES}, the last one shorter, in order; its header and its size are checked. */
@@ -65,29 +68,37 @@ export async function* snapshotParts(
   };
   const first = await readPart(0);
   checkSnapshotHeader(first.bytes, first.size, key);
+  checkPart(first, 0);
   yield first;
   const offsets = Array.from(
     { length: Math.ceil(first.size / PART_BYTES) - 1 },
     (_, index) => (index + 1) * PART_BYTES,
   );
   const parts = prefetch(offsets, readPart, () => PART_BYTES, PARTS_PARALLEL, PARTS_PARALLEL * PART_BYTES);
-  let found = first.bytes.length;
-  for await (const { result } of parts) {
-    found += result.bytes.length;
+  for await (const { item, result } of parts) {
+    if (result.size !== first.size) refuseSnapshot(key, "size", `${first.size} bytes`, `${result.size} bytes`);
+    checkPart(result, item);
     yield result;
   }
-  if (found !== first.size) refuseSnapshot(key, "size", `${first.size} bytes`, `${found} bytes`);
+}
+
+function checkPart({ key, size, bytes }: StoredObject, offset: number): void {
+  const expected = Math.min(PART_BYTES, size - offset);
+  if (bytes.length !== expected)
+    refuseSnapshot(key, `bytes from ${offset}`, `${expected} bytes`, `${bytes.length} bytes`);
 }
 
 /**
  * Checks what the first bytes of a snapshot say.
  *
- * @param head at least the first 100 bytes
+ * @param head at least the first {@link SNAPSHOT_HEADER_BYTES}
  * @param size of the whole object
  */
 export function checkSnapshotHeader(head: Uint8Array, size: number, key: string): void {
   if (size === 0 || size % PAGE_BYTES !== 0)
     refuseSnapshot(key, "size", `a multiple of ${PAGE_BYTES} bytes`, `${size} bytes`);
+  if (head.length < SNAPSHOT_HEADER_BYTES)
+    refuseSnapshot(key, "header", `${SNAPSHOT_HEADER_BYTES} bytes`, `${head.length} bytes`);
   const magic = new TextDecoder("latin1").decode(head.subarray(0, MAGIC.length));
   if (magic !== MAGIC) refuseSnapshot(key, "header", "an SQLite database", "something else");
   const view = new DataView(head.buffer, head.byteOffset, head.length);

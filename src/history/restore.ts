@@ -2,8 +2,9 @@
  * Builds a database from the bucket: the newest one to join, or that of an earlier epoch (docs/architecture.md §5).
  * Nothing of it is shown to readers before it is complete and proven.
  *
- * What is read proves itself step by step: an epoch's WAL tells the checksum of the state before it. So a snapshot or a
- * pack counts as wrong if the next WAL contradicts it, and is left aside for another way.
+ * What is read proves itself step by step (`restore-walk.ts`). What turns out wrong is left aside for another way; where
+ * it is one of several objects, each is looked at by itself, and where even that does not tell, one after the other is
+ * left aside.
  */
 import type { Log } from "../base/log.ts";
 import { ClusterError, isClusterError } from "../errors.ts";
@@ -16,17 +17,18 @@ import {
   type RestorePlan,
   type RestoreStep,
 } from "../protocol/restore-plan.ts";
-import { ReplicaState, type SystemReader } from "../sqlite/replica-state.ts";
-import type { ObjectStore, StoredObject } from "../store/store.ts";
-import { discoverAll, discoverFrom } from "./discover.ts";
+import type { ReplicaState, SystemReader } from "../sqlite/replica-state.ts";
+import type { ObjectStore } from "../store/store.ts";
+import { discoverAll, discoverFrom, isPackInStore, packsBeyond } from "./discover.ts";
 import { findSnapshotUpTo, readSnapshotMarker, readVacuumMarker } from "./listing.ts";
 import { ObjectGone } from "./object-gone.ts";
-import { prefetch } from "./prefetch.ts";
 import type { ByteProgress } from "./progress.ts";
-import { readSnapshot, refuseSnapshot } from "./read-snapshot.ts";
+import { RestoreWalk, type Suspects } from "./restore-walk.ts";
 
 /** How often a restore starts over because objects went away under it. */
 const ATTEMPTS_MAX = 5;
+/** Ways that are tried before a restore gives up. */
+const WALKS_MAX = 200;
 
 /** How far a restore has come. */
 export interface JoinProgress extends ByteProgress {
@@ -80,7 +82,12 @@ class Restore {
   readonly #parts: RestoreParts;
   /** Objects found to be wrong. */
   readonly #refused = new Set<string>();
-  #firstError: unknown;
+  /** Packs that are no part of this history, whatever their names say. */
+  readonly #foreign = new Set<string>();
+  #walks = 0;
+  /** Each snapshot and pack is looked at by itself: something was wrong with one of several. */
+  #isCareful = false;
+  #firstError: ClusterError | undefined;
 
   constructor(parts: RestoreParts) {
     this.#parts = parts;
@@ -90,16 +97,35 @@ class Restore {
     const { store, upTo, signal } = this.#parts;
     const base = await this.#findBase();
     if (base !== undefined) {
-      const restored = await this.#tryAll(await discoverFrom(store, base, { upTo, signal }), false);
+      const found = await discoverFrom(store, base, { upTo, signal });
+      const restored = packsBeyond(found).length > 0 ? undefined : await this.#tryAll(found, false);
       if (restored !== undefined) return restored;
     }
     // The hint is stale, or something is damaged: then everything that there is counts.
     const everything = await discoverAll(store, signal);
-    const restored = await this.#tryAll(everything, true);
+    const restored = (await this.#tryWithoutForeign(everything)) ?? (await this.#tryAll(everything, true));
     if (restored !== undefined) return restored;
     if (this.#firstError !== undefined) throw this.#firstError;
     this.#checkTarget(everything);
     throw new ObjectGone(this.#missingKey(everything));
+  }
+
+  /**
+   * Packs that alone tell of newer epochs: either these epochs are lost, and nobody may go on from before them, or the
+   * packs are another cluster's or at the wrong place, which takes this cluster's id to tell. `undefined` if any is ours.
+   */
+  async #tryWithoutForeign(everything: HistoryObjects): Promise<Restored | undefined> {
+    const beyond = packsBeyond(everything);
+    if (beyond.length === 0) return undefined;
+    const keys = beyond.map(({ from, to }) => packKey(from, to));
+    const restored = await this.#tryAll(without(everything, new Set(keys)), true);
+    if (restored === undefined) return undefined;
+    const { clusterId } = restored.state.rows;
+    const areOurs = await Promise.all(
+      beyond.map((range) => isPackInStore(this.#parts.store, clusterId, range, this.#parts.signal)),
+    );
+    for (const [index, key] of keys.entries()) if (areOurs[index] === false) this.#foreign.add(key);
+    return areOurs.includes(true) ? undefined : restored;
   }
 
   /** The snapshot to start from, as far as hints tell. */
@@ -112,40 +138,63 @@ class Restore {
 
   /** Tries one way after the other; `undefined` if none of these objects leads there. */
   async #tryAll(objects: HistoryObjects, isEverything: boolean): Promise<Restored | undefined> {
-    const { upTo } = this.#parts;
-    for (;;) {
-      const choice = planRestore(without(objects, this.#refused), upTo);
-      const plan = choice.type === "plans" ? choice.plans[0] : undefined;
-      if (plan === undefined || (upTo !== undefined && plan.target !== upTo)) return undefined;
-      if (!plan.isProven && !isEverything) return undefined;
-      const walk = new Walk(plan, this.#parts, newestEpoch(objects) ?? plan.target);
+    // Where it is not known which of several objects is wrong: what to do without, the likeliest last.
+    const guesses: (readonly string[])[] = [[]];
+    for (let guess = guesses.at(-1); guess !== undefined; guess = guesses.at(-1)) {
+      const plan = this.#plan(objects, guess, isEverything);
+      if (plan === undefined) {
+        guesses.pop();
+        continue;
+      }
+      const newest = newestEpoch(without(objects, this.#foreign)) ?? plan.target;
+      const walk = new RestoreWalk(plan, this.#parts, { newest, isCareful: this.#isCareful });
       try {
         const restored = await walk.run();
-        // Whoever went on from here would write an epoch that exists.
-        if (upTo === undefined && restored.state.epoch < (newestEpoch(objects) ?? 0)) throw this.#firstError;
-        return restored;
+        // Whoever went on from before the newest epoch would write one that exists.
+        if (this.#parts.upTo !== undefined || restored.state.epoch >= newest) return restored;
+        guesses.pop();
       } catch (error) {
         if (!isWorthAnotherWay(error)) throw error;
         this.#firstError ??= error;
-        this.#refuse(walk.suspects(error), plan, error);
+        if (++this.#walks === WALKS_MAX) throw this.#firstError;
+        this.#suspect(walk.suspects(error), guesses, plan, error);
       }
     }
+    return undefined;
   }
 
-  #refuse(suspects: readonly string[], plan: RestorePlan, error: ClusterError): void {
-    const news = suspects.filter((key) => !this.#refused.has(key));
-    // Nothing is left to do without.
-    if (news.length === 0) throw this.#firstError;
-    for (const key of news) this.#refused.add(key);
+  #plan(objects: HistoryObjects, guess: readonly string[], isEverything: boolean): RestorePlan | undefined {
+    const { upTo } = this.#parts;
+    const choice = planRestore(without(objects, new Set([...this.#refused, ...this.#foreign, ...guess])), upTo);
+    if (choice.type !== "plans") return undefined;
+    const [plan] = choice.plans;
+    if (plan === undefined || (upTo !== undefined && plan.target !== upTo)) return undefined;
+    return plan.isProven || isEverything ? plan : undefined;
+  }
+
+  /** Decides what to do without from now on. */
+  #suspect(
+    { alternatives, isEachProvable }: Suspects,
+    guesses: (readonly string[])[],
+    plan: RestorePlan,
+    error: ClusterError,
+  ): void {
+    const [first = [], ...others] = alternatives;
+    if (error.code === "wrong_pack") for (const key of first) this.#foreign.add(key);
+    if (others.length === 0) {
+      const news = first.filter((key) => !this.#refused.has(key));
+      // Nothing is left to do without: it is read whatever the plan says.
+      if (news.length === 0) throw this.#firstError;
+      for (const key of news) this.#refused.add(key);
+    } else if (isEachProvable && !this.#isCareful) {
+      this.#isCareful = true;
+    } else {
+      const guess = guesses.pop() ?? [];
+      for (const keys of [...alternatives].reverse()) guesses.push([...guess, ...keys]);
+    }
     const { message: reason, details } = error;
-    this.#parts.log({
-      level: "error",
-      event: "restore_refused",
-      base: plan.base.epoch,
-      objects: news,
-      reason,
-      details,
-    });
+    const base = plan.base.epoch;
+    this.#parts.log({ level: "error", event: "restore_refused", base, objects: alternatives.flat(), reason, details });
   }
 
   #checkTarget(everything: HistoryObjects): void {
@@ -190,161 +239,4 @@ function without(objects: HistoryObjects, refused: ReadonlySet<string>): History
     wals: new Map([...objects.wals].filter(([epoch]) => !refused.has(walKey(epoch)))),
     packs: objects.packs.filter(({ from, to }) => !refused.has(packKey(from, to))),
   };
-}
-
-function stepKey(step: RestoreStep): string {
-  return step.kind === "wal" ? walKey(step.epoch) : packKey(step.from, step.epoch);
-}
-
-/** Carries out one plan. */
-class Walk {
-  readonly #plan: RestorePlan;
-  readonly #parts: RestoreParts;
-  /** Keys of what no WAL has confirmed yet, in the order of their use. */
-  #unproven: string[] = [];
-  readonly #steps: RestoreStep[] = [];
-  #state!: ReplicaState;
-  #newest: StoredObject | undefined;
-  #bytes = 0;
-  #bytesTotal = 0;
-  #headEpoch: number;
-
-  constructor(plan: RestorePlan, parts: RestoreParts, headEpoch: number) {
-    this.#plan = plan;
-    this.#parts = parts;
-    this.#headEpoch = headEpoch;
-  }
-
-  async run(): Promise<Restored> {
-    const { store, system, parallel, bytesMax, signal, upTo } = this.#parts;
-    const { base, steps } = this.#plan;
-    this.#bytesTotal = steps.reduce((sum, { size }) => sum + size, 0);
-    if (base.kind === "snapshot") {
-      this.#unproven = [snapshotKey(base.epoch)];
-      this.#state = await readSnapshot(store, system, base.epoch, this.#snapshotProgress, signal);
-    } else {
-      this.#state = ReplicaState.empty(system);
-      this.#apply({ kind: "wal", epoch: 0, size: 0 }, await this.#fetch(walKey(0)));
-    }
-    const fetched = prefetch(
-      steps,
-      (step) => this.#fetch(stepKey(step)),
-      ({ size }) => size,
-      parallel,
-      bytesMax,
-    );
-    for await (const { item, result } of fetched) this.#apply(item, result);
-    if (upTo === undefined) await this.#goOn();
-    else await this.#prove();
-    const newest = this.#newest;
-    return {
-      state: this.#state,
-      newestAgeMs: newest === undefined ? 0 : newest.nowMs - newest.lastModifiedMs,
-      base,
-      steps: this.#steps,
-    };
-  }
-
-  /** The objects that an error speaks against. */
-  suspects(error: ClusterError): readonly string[] {
-    const { object } = error.details;
-    const isDamageOfItsOwn = error.code === "wal_corrupt" || error.code === "wrong_pack";
-    if (isDamageOfItsOwn || this.#unproven.length === 0) return typeof object === "string" ? [object] : [];
-    // The packs first: the base is the last thing to give up.
-    return this.#unproven.length > 1 ? this.#unproven.slice(1) : this.#unproven;
-  }
-
-  async #fetch(key: string): Promise<StoredObject> {
-    const object = await this.#parts.store.get(key, { signal: this.#parts.signal });
-    if (object === undefined) throw new ObjectGone(key);
-    return object;
-  }
-
-  #apply(step: RestoreStep, object: StoredObject): void {
-    if (step.kind === "pack") {
-      this.#unproven.push(object.key);
-      this.#state.applyPack(object.bytes, { from: step.from, to: step.epoch }, object.key);
-    } else {
-      this.#state.apply(this.#verify(object));
-      this.#unproven = [];
-      this.#newest = object;
-    }
-    this.#steps.push({ ...step, size: object.size });
-    this.#advance(object.size);
-  }
-
-  #verify(object: StoredObject): ReturnType<ReplicaState["verify"]> {
-    try {
-      return this.#state.verify(object.bytes, object.key);
-    } catch (error) {
-      // If they do not fit, it is the snapshot that is not what it should be.
-      const [only, ...others] = this.#unproven;
-      if (!isClusterError(error) || error.code !== "diverged" || only === undefined || others.length > 0) throw error;
-      const { where, expected, found } = error.details as Record<"where" | "expected" | "found", string>;
-      refuseSnapshot(only, where, found, expected);
-    }
-  }
-
-  /** Epochs that came after the listing. */
-  async #goOn(): Promise<void> {
-    const { store, signal } = this.#parts;
-    for (;;) {
-      const epoch = this.#state.epoch + 1;
-      const next = await store.get(walKey(epoch), { signal });
-      if (next === undefined) break;
-      this.#apply({ kind: "wal", epoch, size: next.size }, next);
-    }
-    this.#newest ??= await this.#adoptOwnWal();
-  }
-
-  /** The next epoch tells whether this one is right; of the newest, its own WAL did. */
-  async #prove(): Promise<void> {
-    const { store, signal } = this.#parts;
-    const next = await store.get(walKey(this.#state.epoch + 1), { signal });
-    if (next !== undefined && this.#isConfirmedBy(next)) return;
-    if (this.#unproven.length > 0) await this.#adoptOwnWal();
-  }
-
-  /** False if the next epoch's own object is damaged, which says nothing of this one. */
-  #isConfirmedBy(next: StoredObject): boolean {
-    try {
-      this.#verify(next);
-      return true;
-    } catch (error) {
-      if (isClusterError(error) && error.code === "wal_corrupt") return false;
-      throw error;
-    }
-  }
-
-  /** A snapshot that is the newest thing there is: its own epoch's WAL proves the pages that changed last. */
-  async #adoptOwnWal(): Promise<StoredObject | undefined> {
-    const { store, signal, log } = this.#parts;
-    const { epoch } = this.#state;
-    const own = await store.get(walKey(epoch), { signal });
-    if (own === undefined) {
-      const reason = "neither its epoch nor the next is in the store";
-      log({ level: "warn", event: "snapshot_unproven", epoch, reason });
-      return undefined;
-    }
-    this.#state.adoptWal(own.bytes, own.key);
-    return own;
-  }
-
-  get #snapshotProgress(): { expect(bytes: number): void; arrived(bytes: number): void } {
-    return {
-      expect: (bytes) => {
-        this.#bytesTotal += bytes;
-      },
-      arrived: (bytes) => this.#advance(bytes),
-    };
-  }
-
-  #advance(bytes: number): void {
-    this.#bytes += bytes;
-    this.#bytesTotal = Math.max(this.#bytesTotal, this.#bytes);
-    const epoch = this.#state?.epoch ?? this.#plan.base.epoch;
-    this.#headEpoch = Math.max(this.#headEpoch, epoch);
-    const { onProgress } = this.#parts;
-    onProgress?.({ bytes: this.#bytes, bytesTotal: this.#bytesTotal, epoch, headEpoch: this.#headEpoch });
-  }
 }

@@ -8,11 +8,10 @@ import { sleep } from "../platform/sleep.ts";
 import { type AgedSnapshot, isBeyondRetention, retentionBoundary } from "../protocol/retention.ts";
 import { listPages, readVacuumMarker } from "./listing.ts";
 import type { HistoryParts } from "./parts.ts";
-import { checkSnapshotHeader } from "./read-snapshot.ts";
+import { checkSnapshotHeader, SNAPSHOT_HEADER_BYTES } from "./read-snapshot.ts";
 
 /** Between two deletions of up to a thousand objects. */
 const PAUSE_MS = 1000;
-const HEADER_BYTES = 100;
 
 /** What a run did. */
 export interface VacuumReport {
@@ -43,14 +42,12 @@ export class Retention {
   /** Deletes what has become too old since the last run. */
   async run(signal: AbortSignal | undefined, onDeleted: (bytes: number) => void = () => {}): Promise<VacuumReport> {
     const { store, settings, log } = this.#parts;
-    const isFirst = this.#boundary === undefined;
-    const earlier = this.#boundary ?? (await readVacuumMarker(store, signal));
+    const earlier = this.#boundary ?? (await this.#markedBoundary(signal));
     this.#scannedKey ??= beforeEpochKey(earlier);
     const found = retentionBoundary(await this.#agedSnapshots(signal), settings.retentionMs) ?? 0;
     const boundary = Math.max(found, earlier);
-    // The first run also finishes what an earlier one may have left.
-    this.#boundary = earlier;
-    if (boundary === 0 || (boundary === earlier && !isFirst)) return { boundary, deleted: 0, bytes: 0 };
+    // A first run also finishes what an earlier one may have left.
+    if (boundary === 0 || boundary === this.#boundary) return { boundary, deleted: 0, bytes: 0 };
     await this.#checkBoundary(boundary, signal);
     // First: readers learn from it that what they miss was too old.
     if (boundary > earlier) await store.put(LAST_VACUUM_KEY, new TextEncoder().encode(epochText(boundary)), { signal });
@@ -59,6 +56,13 @@ export class Retention {
     this.#snapshots = this.#snapshots.filter(({ epoch }) => epoch >= boundary);
     if (report.deleted > 0) log({ level: "info", event: "history_trimmed", ...report });
     return report;
+  }
+
+  /** Where an earlier run has put it; 0 if that is no snapshot: the marker is a hint, and may be damaged. */
+  async #markedBoundary(signal: AbortSignal | undefined): Promise<number> {
+    const { store } = this.#parts;
+    const marked = await readVacuumMarker(store, signal);
+    return (await store.head(snapshotKey(marked), { signal })) === undefined ? 0 : marked;
   }
 
   /** Lists on until a snapshot is too young; while that one is, a run asks the store for nothing. */
@@ -94,7 +98,7 @@ export class Retention {
   async #checkBoundary(boundary: number, signal: AbortSignal | undefined): Promise<void> {
     const { store } = this.#parts;
     const key = snapshotKey(boundary);
-    const head = await store.get(key, { range: { offset: 0, length: HEADER_BYTES }, signal });
+    const head = await store.get(key, { range: { offset: 0, length: SNAPSHOT_HEADER_BYTES }, signal });
     const next = await store.head(walKey(boundary + 1), { signal });
     if (head === undefined || next === undefined) {
       throw new ClusterError(

@@ -6,15 +6,14 @@ import { type EpochRange, packSalts, parsePack } from "../format/pack.ts";
 import { framePageOffset, PAGE_BYTES, WalEncoder } from "../format/wal.ts";
 import type { ReplicaState } from "../sqlite/replica-state.ts";
 import type { ObjectStore, PartSource } from "../store/store.ts";
-import { ObjectGone } from "./object-gone.ts";
 import { snapshotParts } from "./read-snapshot.ts";
 
-/** Fails unless the snapshot of the state's epoch is the state, byte for byte; gives its size. */
+/** Fails unless the snapshot of the state's epoch is the state, byte for byte. */
 export async function compareSnapshot(
   store: ObjectStore,
   state: ReplicaState,
   signal: AbortSignal | undefined,
-): Promise<number> {
+): Promise<void> {
   const key = snapshotKey(state.epoch);
   let offset = 0;
   for await (const { bytes, size } of snapshotParts(store, state.epoch, signal)) {
@@ -26,7 +25,6 @@ export async function compareSnapshot(
     }
     offset += bytes.length;
   }
-  return offset;
 }
 
 /** The snapshot of a state, to be written. */
@@ -38,26 +36,29 @@ export function snapshotOf(state: ReplicaState): { readonly source: PartSource; 
   };
 }
 
+/** Pages that are compared before the event loop may get its turn. */
+const COMPARED_PAGES = 512;
+
 /**
- * Fails unless the pack leads to the state: it names every page that changed, and has each as it is; gives its size.
+ * Fails unless the pack leads to the state: it names every page that changed, and has each as it is.
  *
  * @param changed the pages that changed in its range, ascending; `undefined` if that is not known
+ * @param rest called now and then
  */
 export async function comparePack(
-  store: ObjectStore,
+  bytes: Uint8Array,
   state: ReplicaState,
   range: EpochRange,
   changed: Uint32Array | undefined,
-  signal: AbortSignal | undefined,
-): Promise<number> {
+  rest: () => Promise<void>,
+): Promise<void> {
   const key = packKey(range.from, range.to);
-  const object = await store.get(key, { signal });
-  if (object === undefined) throw new ObjectGone(key);
-  const wal = parsePack(object.bytes, state.rows.clusterId, range, key);
+  const wal = parsePack(bytes, state.rows.clusterId, range, key);
   const { image } = state;
   if (wal.pageCount !== image.pageCount) differs(key, "pages", image.pageCount, wal.pageCount);
   const has = new Set<number>();
   for (const [frame, pageNumber] of wal.pageNumbers.entries()) {
+    if (frame % COMPARED_PAGES === 0) await rest();
     has.add(pageNumber);
     if (pageNumber > image.pageCount) continue;
     const start = framePageOffset(frame);
@@ -66,7 +67,6 @@ export async function comparePack(
   }
   const missing = changed?.find((pageNumber) => pageNumber <= image.pageCount && !has.has(pageNumber));
   if (missing !== undefined) differs(key, `page ${missing}`, "present", "missing");
-  return object.size;
 }
 
 /** A pack of what changed up to a state, to be written. */

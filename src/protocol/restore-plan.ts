@@ -36,14 +36,14 @@ export interface RestorePlan {
   readonly steps: readonly RestoreStep[];
   /** The epoch that they lead to. */
   readonly target: number;
-  /** False if nothing that is known to be there tells the state checksum of the base. */
+  /** False if nothing that is known to be there tells the state checksum of what is read last. */
   readonly isProven: boolean;
 }
 
 /** What the objects amount to. */
 export type RestoreChoice =
-  /** Ways to restore, the best first; the others are for the case that an object turns out damaged. */
-  | { readonly type: "plans"; readonly plans: readonly RestorePlan[] }
+  /** Ways to restore, the best first, made one by one; the others are for the case that an object turns out damaged. */
+  | { readonly type: "plans"; readonly plans: Iterable<RestorePlan> }
   /** There is no cluster. */
   | { readonly type: "empty" }
   /** There are epochs, but no way to the target: retention is moving on, or objects are lost. */
@@ -59,20 +59,26 @@ export function planRestore(objects: HistoryObjects, upTo?: number): RestoreChoi
   if (newest === undefined) return { type: "empty" };
   const target = Math.min(upTo ?? newest, newest);
   const { wals } = objects;
-  // The newest epoch's own WAL proves the state before it, and nothing yet proves a pack that ends there.
-  const packs = objects.packs.filter(({ to }) => to < target || (to === target && (target < newest || !wals.has(to))));
+  // Only the epoch after it proves a pack that ends at the target.
+  const isEndUsable = wals.has(target + 1) || !wals.has(target);
+  const packs = objects.packs.filter(({ to }) => to < target || (to === target && isEndUsable));
+  const ways = new WaysTo(target, wals, packs);
   const bases: RestorePlan["base"][] = [...objects.snapshots]
-    .filter((epoch) => epoch <= target)
+    .filter((epoch) => ways.leadFrom(epoch))
     .sort((a, b) => b - a)
     .map((epoch) => ({ kind: "snapshot", epoch }));
-  if (wals.has(0)) bases.push({ kind: "wal", epoch: 0 });
-  const plans: RestorePlan[] = [];
-  for (const base of bases) {
-    const steps = cheapestWay(base.epoch, target, wals, packs);
-    if (steps !== undefined) plans.push({ base, steps, target, isProven: base.kind === "wal" || base.epoch < newest });
+  if (wals.has(0) && ways.leadFrom(0)) bases.push({ kind: "wal", epoch: 0 });
+  if (bases.length === 0) return { type: "noWay", target };
+  return { type: "plans", plans: { [Symbol.iterator]: () => provenFirst(bases, ways) } };
+}
+
+function* provenFirst(bases: readonly RestorePlan["base"][], ways: WaysTo): Generator<RestorePlan, void, undefined> {
+  for (const isProven of [true, false]) {
+    for (const base of bases) {
+      if (ways.isProvenFrom(base) === isProven)
+        yield { base, steps: ways.stepsFrom(base.epoch), target: ways.target, isProven };
+    }
   }
-  if (plans.length === 0) return { type: "noWay", target };
-  return { type: "plans", plans: [...plans.filter((p) => p.isProven), ...plans.filter((p) => !p.isProven)] };
 }
 
 /** The newest epoch that anything is known of. */
@@ -99,49 +105,94 @@ export function firstMissing(from: number, { wals, packs }: HistoryObjects): num
   return epoch + 1;
 }
 
-/** Shortest paths over the epochs from `from` to `target`; a pack may be entered anywhere before its end. */
-function cheapestWay(
-  from: number,
-  target: number,
-  wals: ReadonlyMap<number, number>,
-  packs: HistoryObjects["packs"],
-): RestoreStep[] | undefined {
-  const length = target - from;
-  const cost = new Float64Array(length + 1).fill(Number.POSITIVE_INFINITY);
-  const steps: (RestoreStep | undefined)[] = new Array(length + 1);
-  const cameFrom = new Float64Array(length + 1);
-  cost[0] = 0;
-  const ending = new Map<number, (typeof packs)[number][]>();
-  for (const pack of packs) {
-    if (pack.to > from && pack.to <= target) ending.set(pack.to, [...(ending.get(pack.to) ?? []), pack]);
-  }
-  const reach = (at: number, before: number, step: RestoreStep) => {
-    const total = (cost[before] as number) + step.size + OBJECT_COST_BYTES;
-    if (total >= (cost[at] as number)) return;
-    cost[at] = total;
-    cameFrom[at] = before;
-    steps[at] = step;
-  };
-  for (let at = 1; at <= length; at++) {
-    const epoch = from + at;
-    const size = wals.get(epoch);
-    if (size !== undefined) reach(at, at - 1, { kind: "wal", epoch, size });
-    for (const pack of ending.get(epoch) ?? []) {
-      const before = cheapest(cost, Math.max(pack.from - from, 0), at);
-      reach(at, before, { kind: "pack", from: pack.from, epoch, size: pack.size });
+/**
+ * The cheapest ways to an epoch from every epoch before it: one pass from there downwards, whatever the number of bases.
+ * It ends at the first epoch from which nothing leads on, because from those below it nothing does either.
+ */
+class WaysTo {
+  readonly target: number;
+  readonly #wals: ReadonlyMap<number, number>;
+  /** By how far an epoch is before the target. */
+  readonly #costs: number[] = [0];
+  /** The pack that is the first step, or none: the next epoch's WAL is. */
+  readonly #packs: (PackStep | undefined)[] = [undefined];
+  /** Whether a WAL ends the way, or the epoch after the target is there. */
+  readonly #areProven: boolean[];
+
+  constructor(target: number, wals: ReadonlyMap<number, number>, packs: HistoryObjects["packs"]) {
+    this.target = target;
+    this.#wals = wals;
+    this.#areProven = [wals.has(target + 1)];
+    const ending = byEnd(packs);
+    let active: ActivePack[] = this.#activeAt(target, ending);
+    for (let epoch = target - 1; epoch >= 0; epoch--) {
+      if (active.some(({ step }) => step.from > epoch)) active = active.filter(({ step }) => step.from <= epoch);
+      if (!this.#reach(epoch, active)) return;
+      if (ending.has(epoch)) active.push(...this.#activeAt(epoch, ending));
     }
   }
-  if (cost[length] === Number.POSITIVE_INFINITY) return undefined;
-  const way: RestoreStep[] = [];
-  for (let at = length; at > 0; at = cameFrom[at] as number) way.push(steps[at] as RestoreStep);
-  return way.reverse();
+
+  leadFrom(epoch: number): boolean {
+    return epoch <= this.target && this.target - epoch < this.#costs.length;
+  }
+
+  /** Whether something that is known to be there tells the state checksum of what is read from the base on. */
+  isProvenFrom({ kind, epoch }: RestorePlan["base"]): boolean {
+    return this.#areProven[this.target - epoch] === true || (kind === "wal" && epoch === this.target);
+  }
+
+  stepsFrom(base: number): RestoreStep[] {
+    const way: RestoreStep[] = [];
+    for (let epoch = base; epoch < this.target; epoch = way.at(-1)?.epoch ?? this.target) {
+      const next = epoch + 1;
+      way.push(this.#packs[this.target - epoch] ?? { kind: "wal", epoch: next, size: this.#wals.get(next) ?? 0 });
+    }
+    return way;
+  }
+
+  /** Finds the cheapest step from an epoch; false if there is none. */
+  #reach(epoch: number, active: readonly ActivePack[]): boolean {
+    const size = this.#wals.get(epoch + 1);
+    const before = this.target - epoch - 1;
+    let best: ActivePack | undefined;
+    let cost = size === undefined ? Number.POSITIVE_INFINITY : size + OBJECT_COST_BYTES + (this.#costs[before] ?? 0);
+    for (const pack of active) {
+      if (pack.cost >= cost) continue;
+      best = pack;
+      cost = pack.cost;
+    }
+    if (cost === Number.POSITIVE_INFINITY) return false;
+    const isLastWal = best === undefined && before === 0;
+    const end = best === undefined ? before : this.target - best.step.epoch;
+    this.#costs.push(cost);
+    this.#packs.push(best?.step);
+    this.#areProven.push(isLastWal || this.#areProven[end] === true);
+    return true;
+  }
+
+  /** Packs that end at an epoch which a way leads on from: they may be entered anywhere before it. */
+  #activeAt(epoch: number, ending: ReadonlyMap<number, HistoryObjects["packs"]>): ActivePack[] {
+    return (ending.get(epoch) ?? []).map(({ from, to, size }) => ({
+      step: { kind: "pack", from, epoch: to, size },
+      cost: size + OBJECT_COST_BYTES + (this.#costs[this.target - epoch] as number),
+    }));
+  }
 }
 
-/** The place of the smallest in [begin, end). */
-function cheapest(cost: Float64Array, begin: number, end: number): number {
-  let best = begin;
-  for (let at = begin + 1; at < end; at++) {
-    if ((cost[at] as number) < (cost[best] as number)) best = at;
+type PackStep = Extract<RestoreStep, { kind: "pack" }>;
+
+interface ActivePack {
+  readonly step: PackStep;
+  /** Of the way from anywhere in the pack. */
+  readonly cost: number;
+}
+
+function byEnd(packs: HistoryObjects["packs"]): Map<number, HistoryObjects["packs"][number][]> {
+  const ending = new Map<number, HistoryObjects["packs"][number][]>();
+  for (const pack of packs) {
+    const others = ending.get(pack.to);
+    if (others === undefined) ending.set(pack.to, [pack]);
+    else others.push(pack);
   }
-  return best;
+  return ending;
 }

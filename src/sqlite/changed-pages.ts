@@ -28,6 +28,8 @@ export interface ReadCost {
 
 export class ChangedPages {
   #entries: Entry[] = [];
+  /** Where blocks begin that ended with the newest epoch → what changed in them: longer ones take in the shorter. */
+  readonly #completed = new Map<number, Uint32Array>();
   #since: number;
   /** Entries longer than the shortest pack do not reach over it, since who starts there reads the shorter ones. */
   #snapshotEpoch: number;
@@ -50,6 +52,7 @@ export class ChangedPages {
 
   /** The epochs after the newest, up to `to`, changed these pages; in any order. Keeps a copy. */
   add(to: number, pages: Uint32Array): void {
+    this.#completed.clear();
     this.#entries.push({ from: this.epoch, to, pages: distinct([pages]) });
     for (const [level, length] of PACK_LEVELS.entries()) {
       if (to % length === 0) this.#join(to - length, to, level > 0);
@@ -58,9 +61,14 @@ export class ChangedPages {
     this.#dropUpTo(to - BLOCKS_KEPT * LONGEST);
   }
 
-  /** Pages that changed in (`from`, the newest], ascending; `undefined` if that is not known. */
+  /**
+   * Pages that changed in (`from`, the newest], ascending; `undefined` if that is not known. Exactly these where a pack
+   * ends at the newest epoch, else perhaps others too.
+   */
   after(from: number): Uint32Array | undefined {
     if (from < this.#since) return undefined;
+    const completed = this.#completed.get(from);
+    if (completed !== undefined) return completed;
     return distinct(this.#entries.filter((entry) => entry.to > from).map(({ pages }) => pages));
   }
 
@@ -100,8 +108,10 @@ export class ChangedPages {
     const inside = this.#entries.slice(first);
     const begin = inside[0]?.from;
     if (begin === undefined || inside.length < 2) return;
+    const pages = distinct(inside.map((entry) => entry.pages));
+    if (begin === from) this.#completed.set(from, pages);
     this.#entries.length = first;
-    this.#entries.push({ from: begin, to, pages: distinct(inside.map(({ pages }) => pages)) });
+    this.#entries.push({ from: begin, to, pages });
   }
 }
 

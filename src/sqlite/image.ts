@@ -55,21 +55,29 @@ export class DurableImage implements PageSource {
     const chunkCount = Math.ceil(pageCount / CHUNK_PAGES);
     if (chunks.length !== chunkCount)
       throw new RangeError(`${pageCount} pages are ${chunkCount} chunks, not ${chunks.length}`);
-    for (const [index, chunk] of chunks.entries()) {
-      const pages = Math.min(CHUNK_PAGES, pageCount - index * CHUNK_PAGES);
-      if (chunk.length < pages * PAGE_BYTES) throw new RangeError(`chunk ${index} has ${chunk.length} bytes`);
-      if (chunk.length === CHUNK_BYTES && pages === CHUNK_PAGES && chunk.byteOffset % 4 === 0) {
-        image.#addChunk(chunk);
-      } else {
-        const whole = new Uint8Array(CHUNK_BYTES);
-        whole.set(chunk.subarray(0, pages * PAGE_BYTES));
-        image.#addChunk(whole);
-      }
-    }
-    image.#pageCount = pageCount;
-    image.#growHashes(pageCount);
-    for (let pageNumber = 1; pageNumber <= pageCount; pageNumber++) image.#addHash(pageNumber);
+    for (const [index, chunk] of chunks.entries())
+      image.append(chunk, Math.min(CHUNK_PAGES, pageCount - index * CHUNK_PAGES));
     return image;
+  }
+
+  /**
+   * Adds pages at the end of an image that nobody reads yet, and whose chunks are whole: a large one is made piece by
+   * piece. The caller gives the memory up.
+   */
+  append(chunk: Uint8Array, pages: number): void {
+    const before = this.#pageCount;
+    if (before % CHUNK_PAGES !== 0) throw new RangeError(`the chunk before page ${before + 1} is not whole`);
+    if (chunk.length < pages * PAGE_BYTES) throw new RangeError(`${pages} pages in ${chunk.length} bytes`);
+    if (chunk.length === CHUNK_BYTES && pages === CHUNK_PAGES && chunk.byteOffset % 4 === 0) {
+      this.#addChunk(chunk);
+    } else {
+      const whole = new Uint8Array(CHUNK_BYTES);
+      whole.set(chunk.subarray(0, pages * PAGE_BYTES));
+      this.#addChunk(whole);
+    }
+    this.#pageCount = before + pages;
+    this.#growHashes(this.#pageCount);
+    for (let pageNumber = before + 1; pageNumber <= this.#pageCount; pageNumber++) this.#addHash(pageNumber);
   }
 
   get pageCount(): number {

@@ -2,7 +2,7 @@
  * A database at an epoch, and how it moves to the next one: look first, apply
  * only what is proven (docs/architecture.md P7).
  */
-import { ClusterError } from "../errors.ts";
+import { ClusterError, isClusterError } from "../errors.ts";
 import { type EpochRange, parsePack } from "../format/pack.ts";
 import { decodeSystemRows, SYSTEM_TABLE, type SystemRows } from "../format/system-rows.ts";
 import { framePageOffset, PAGE_BYTES, parseWal, type Wal } from "../format/wal.ts";
@@ -115,8 +115,9 @@ export class ReplicaState {
   verify(bytes: Uint8Array, what: string): VerifiedEpoch {
     const wal = parseWal(bytes, what);
     const walHash = sha256Hex(wal.bytes);
-    // SQLite salts every WAL file anew: the same one twice is a copy at the wrong place.
-    if (walHash === this.#walHash) this.#refuse(what, "WAL", `another than that of epoch ${this.#epoch}`, "the same");
+    // SQLite salts every WAL file anew, and every epoch has a time of its own: the same one twice is a copy at the wrong place.
+    if (walHash === this.#walHash || (this.#walHash === undefined && this.#holds(wal)))
+      this.#refuse(what, "WAL", `another than that of epoch ${this.#epoch}`, "the same", true);
     const rows = this.#system.read(new WalLayer(this.image, wal), what);
     if (this.#rows !== undefined) {
       this.#expectCluster(rows, this.#rows.clusterId, what);
@@ -164,6 +165,31 @@ export class ReplicaState {
     this.#walHash = undefined;
   }
 
+  /**
+   * Whether the epoch after a pack says that the pack leads to the right state; nothing is applied.
+   *
+   * @throws ClusterError `corrupt`: `wal_corrupt`, `wrong_pack` for the pack
+   */
+  judgePack(
+    bytes: Uint8Array,
+    range: EpochRange,
+    what: string,
+    next: { readonly bytes: Uint8Array; readonly key: string } | undefined,
+  ): "confirmed" | "contradicted" | "untold" {
+    const { clusterId } = this.rows;
+    const wal = parsePack(bytes, clusterId, range, what);
+    if (next === undefined) return "untold";
+    try {
+      const layers = new WalLayer(new WalLayer(this.image, wal), parseWal(next.bytes, next.key));
+      const { chain, clusterId: found } = this.#system.read(layers, next.key);
+      if (found !== clusterId || chain?.epoch !== range.to) return "untold";
+      return chain.state === this.image.checksumAfter(wal) ? "confirmed" : "contradicted";
+    } catch (error) {
+      if (!isClusterError(error)) throw error;
+      return "untold";
+    }
+  }
+
   /** Whether `next`, read as the epoch after `own`, says that it builds on `own`, which is not applied. */
   isSuccessor(own: Wal, ownHash: string, next: Uint8Array, what: string): "yes" | "no" | "untold" {
     const rows = this.#system.read(new WalLayer(new WalLayer(this.image, own), parseWal(next, what)), what);
@@ -176,14 +202,25 @@ export class ReplicaState {
     const wal = parseWal(bytes, what);
     if (wal.pageCount !== this.image.pageCount)
       this.#refuse(what, "pages", String(this.image.pageCount), String(wal.pageCount));
+    const other = this.#pageThatDiffers(wal);
+    if (other !== undefined) this.#refuse(what, `page ${other}`, "the snapshot's bytes", "other bytes");
+    this.#walHash = sha256Hex(wal.bytes);
+  }
+
+  /** Whether the WAL would change nothing. */
+  #holds(wal: Wal): boolean {
+    return wal.pageCount === this.image.pageCount && this.#pageThatDiffers(wal) === undefined;
+  }
+
+  /** A page of the image that the WAL would change. */
+  #pageThatDiffers(wal: Wal): number | undefined {
     const lastFrames = new Map<number, number>();
     for (const [frame, pageNumber] of wal.pageNumbers.entries()) lastFrames.set(pageNumber, frame);
     for (const [pageNumber, frame] of lastFrames) {
-      if (pageNumber > wal.pageCount) continue;
-      if (!isSamePage(wal, frame, this.image.page(pageNumber)))
-        this.#refuse(what, `page ${pageNumber}`, "the snapshot's bytes", "other bytes");
+      if (pageNumber > this.image.pageCount) continue;
+      if (!isSamePage(wal, frame, this.image.page(pageNumber))) return pageNumber;
     }
-    this.#walHash = sha256Hex(wal.bytes);
+    return undefined;
   }
 
   #expectNext(epoch: number): void {
@@ -211,7 +248,8 @@ export class ReplicaState {
   #verifyChain(rows: SystemRows, before: SystemRows, what: string): void {
     const { chain } = rows;
     if (chain === undefined || (chain.epoch === before.chain?.epoch && chain.wal === before.chain.wal)) return;
-    if (chain.epoch !== this.#epoch) this.#refuse(what, "epoch before it", String(this.#epoch), String(chain.epoch));
+    if (chain.epoch !== this.#epoch)
+      this.#refuse(what, "epoch before it", String(this.#epoch), String(chain.epoch), true);
     if (this.#walHash !== undefined && chain.wal !== this.#walHash) {
       this.#refuse(what, `SHA-256 of epoch ${this.#epoch}'s WAL`, this.#walHash, chain.wal);
     }
@@ -220,14 +258,24 @@ export class ReplicaState {
     }
   }
 
-  #refuse(object: string, where: string, expected: string, found: string): never {
+  #refuse(object: string, where: string, expected: string, found: string, isMisplaced = false): never {
     throw new ClusterError(
       "corrupt",
       "diverged",
       `${object} does not continue the database at epoch ${this.#epoch} and was not applied: ${where}: here ${expected}, there ${found}`,
-      { object, where, expected, found, epoch: this.#epoch },
+      { object, where, expected, found, epoch: this.#epoch, isMisplaced },
     );
   }
+}
+
+/** Whether an epoch says of itself that it does not come next: it is at the wrong place, and tells nothing of the state. */
+export function isMisplaced(error: ClusterError): boolean {
+  return error.code === "diverged" && error.details["isMisplaced"] === true;
+}
+
+/** Whether an epoch builds on another state than the one that it was verified against. */
+export function contradicts(error: ClusterError): boolean {
+  return error.code === "diverged" && error.details["isMisplaced"] !== true;
 }
 
 /** The pages that a WAL writes, and those that it cuts off: should the database grow again, they are not what they were. */

@@ -2,7 +2,7 @@ import type { Clock } from "../base/clock.ts";
 import type { Random } from "../base/random.ts";
 import { ClusterError } from "../errors.ts";
 import { systemClock, systemRandom } from "../platform/system.ts";
-import { bodyBytes, isPartSource } from "./put-body.ts";
+import { collectBody, isPartSource } from "./put-body.ts";
 import { type RetryPolicy, withRetries } from "./retry.ts";
 import type {
   CallOptions,
@@ -23,8 +23,6 @@ const BACKOFF_MAX_MS = 2_000;
 
 /** A source up to this size is read into memory, so that its put can be repeated. */
 const BUFFERED_SOURCE_BYTES_MAX = 16 * 1024 * 1024;
-
-const PIECE_BYTES = 8 * 1024 * 1024;
 
 /** Settings of a {@link RetryingStore}. */
 export interface RetryingStoreOptions {
@@ -88,7 +86,7 @@ export class RetryingStore implements ObjectStore {
   async put(key: string, body: PutBody, options: PutOptions = {}): Promise<PutOutcome> {
     const isReadOnce = isPartSource(body) && body.byteLength > BUFFERED_SOURCE_BYTES_MAX;
     if (options.ifAbsent || isReadOnce) return await this.#store.put(key, body, options);
-    const bytes = bodyBytes(body, PIECE_BYTES);
+    const bytes = await collectBody(body);
     return await this.#repeat(options, () => this.#store.put(key, bytes, options));
   }
 

@@ -1,4 +1,4 @@
-import { bodyPieces } from "./put-body.ts";
+import { PartReader } from "./put-body.ts";
 import { type RetryPolicy, withRetries } from "./retry.ts";
 import type { S3Client, S3Request } from "./s3-client.ts";
 import type { S3Answer } from "./s3-errors.ts";
@@ -62,14 +62,15 @@ async function create(upload: MultipartUpload): Promise<string> {
 
 async function uploadParts(upload: MultipartUpload, uploadId: string): Promise<Part[]> {
   const parts: Part[] = [];
-  // One iterator for all workers: every piece is read once and in order, when there is room for it.
-  const pieces = numbered(bodyPieces(upload.body, partBytesFor(upload.body.byteLength, upload.partBytes)));
+  // One reader for all workers: every part is read once and in order, when there is room for it.
+  const reader = new PartReader(upload.body, partBytesFor(upload.body.byteLength, upload.partBytes));
   const failed = new AbortController();
   const onAbort = () => failed.abort(upload.signal?.reason);
   upload.signal?.addEventListener("abort", onAbort, { once: true });
   const worker = async () => {
-    for (const { number, piece } of pieces) {
-      parts.push(await uploadPart(upload, uploadId, number, piece, failed.signal));
+    for (let part = await reader.next(); part !== undefined; part = await reader.next()) {
+      failed.signal.throwIfAborted();
+      parts.push(await uploadPart(upload, uploadId, part.number, part.bytes, failed.signal));
     }
   };
   try {
@@ -134,9 +135,4 @@ async function sendOk(upload: MultipartUpload, request: S3Request): Promise<S3An
   const answer = await upload.client.send(request);
   if (answer.status !== 200) throw upload.client.failure(request, answer);
   return answer;
-}
-
-function* numbered(pieces: Iterable<Uint8Array>): Generator<{ number: number; piece: Uint8Array }, void, void> {
-  let number = 1;
-  for (const piece of pieces) yield { number: number++, piece };
 }

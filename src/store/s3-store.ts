@@ -5,7 +5,7 @@ import { ClusterError } from "../errors.ts";
 import { systemClock, systemRandom } from "../platform/system.ts";
 import { assertRange, LIST_LIMIT_MAX, listLimit, rangeWithin } from "./call-checks.ts";
 import { assertKey, assertPrefix } from "./key-rules.ts";
-import { bodyBytes, isPartSource } from "./put-body.ts";
+import { collectBody, isPartSource } from "./put-body.ts";
 import type { RetryPolicy } from "./retry.ts";
 import { S3Address } from "./s3-address.ts";
 import { S3Client, type S3Request } from "./s3-client.ts";
@@ -37,7 +37,7 @@ const MIB = 1024 * 1024;
 const REGION_DEFAULT = "us-east-1";
 const REQUEST_TIMEOUT_MS = 20_000;
 const MULTIPART_THRESHOLD_BYTES = 16 * MIB;
-const PART_BYTES = 8 * MIB;
+const PART_BYTES = 5 * MIB;
 /** S3's limit for all parts but the last. */
 const PART_BYTES_MIN = 5 * MIB;
 const PARTS_IN_FLIGHT_MAX = 4;
@@ -63,7 +63,7 @@ export interface S3StoreOptions {
   readonly requestTimeoutMs?: number | undefined;
   /** A `PartSource` longer than this goes up in parts; *default* 16 MiB. Bytes are always one request. */
   readonly multipartThresholdBytes?: number | undefined;
-  /** Bytes of a part, at least 5 MiB; *default* 8 MiB. */
+  /** Bytes of a part, at least 5 MiB; *default* 5 MiB. */
   readonly partBytes?: number | undefined;
   /** Parts of one upload on their way at the same time, each held in memory; *default* 4. */
   readonly partsInFlightMax?: number | undefined;
@@ -157,7 +157,7 @@ export class S3Store implements ObjectStore {
       return "created";
     }
     const headers = ifAbsent ? { "if-none-match": "*" } : {};
-    const bytes = bodyBytes(body, this.#partBytes);
+    const bytes = await collectBody(body);
     const request: S3Request = { action: "put", method: "PUT", key, headers, body: bytes, signal };
     const answer = await this.#client.send(request);
     if (answer.status === 412 && ifAbsent) return "exists";

@@ -5,6 +5,7 @@ import { PACK_LEVELS, packSalts } from "../../src/format/pack.ts";
 import { encodeWal, framePageOffset, PAGE_BYTES, parseWal } from "../../src/format/wal.ts";
 import { composePack } from "../../src/history/compose-pack.ts";
 import { LittleBigCluster, MemoryStore, type ObjectStore } from "../../src/mod.ts";
+import type { StoreCall } from "../../src/testing/mod.ts";
 import {
   bytesOf,
   createTable,
@@ -17,7 +18,7 @@ import {
   type Subject,
 } from "../support/cluster.ts";
 import { expectError } from "../support/errors.ts";
-import { until } from "../support/wait.ts";
+import { settle, until } from "../support/wait.ts";
 
 /** No snapshot unless a test wants one. */
 const packsOnly = { settings: { ...QUIET, snapshot: { walBytesMin: 2 ** 40, objectsMax: 100_000 } } };
@@ -42,6 +43,17 @@ async function keys(store: ObjectStore, kind: string): Promise<string[]> {
     }
     if (!more) return found;
   }
+}
+
+/** The bytes of a pack that is made from the store, or why there is none. */
+async function composed(
+  store: ObjectStore,
+  from: number,
+  to: number,
+  bytesMax = 2 ** 30,
+): Promise<Uint8Array | string> {
+  const body = await composePack(store, "test", { from, to }, { bytesMax, signal: undefined });
+  return typeof body === "string" ? body : body.read(0, body.byteLength);
 }
 
 /** A leader at an epoch, with all packs written. */
@@ -106,17 +118,20 @@ describe("the leader's packs", () => {
     for (const range of [
       { from: 0, to: 64 },
       { from: 64, to: 128 },
+      { from: 960, to: 1024 },
       { from: 0, to: 1024 },
     ]) {
-      const composed = await composePack(store, "test", range, undefined);
-      expect(composed).toEqual(await bytesOf(store, packKey(range.from, range.to)));
+      expect(await composed(store, range.from, range.to)).toEqual(await bytesOf(store, packKey(range.from, range.to)));
     }
     // From the WALs alone, too.
     const before = await bytesOf(store, packKey(0, 1024));
     await store.deleteMany(await keys(store, "pack"));
-    expect(await composePack(store, "test", { from: 0, to: 1024 }, undefined)).toEqual(before);
+    expect(await composed(store, 0, 1024)).toEqual(before);
+    // P10: no more than a pack may have is held.
+    expect(await composed(store, 0, 1024, before.length)).toEqual(before);
+    expect(await composed(store, 0, 1024, before.length - 1)).toBe("too_large");
     await store.delete(walKey(500));
-    expect(await composePack(store, "test", { from: 0, to: 1024 }, undefined)).toBeUndefined();
+    expect(await composed(store, 0, 1024)).toBe("incomplete");
   }, 60_000);
 
   it("that the last leader could not write are made up for by the next", async () => {
@@ -138,6 +153,61 @@ describe("the leader's packs", () => {
     expect(namesIn(follower)).toEqual(namesIn(second.node));
   });
 
+  it("are not made up for where they were not written because they are too large (P10)", async () => {
+    const store = await newStore();
+    const first = await leaderAt(store, 70);
+    await store.deleteMany(await keys(store, "pack"));
+    await first.node.shutdown();
+    const reads: string[] = [];
+    const snapshot = { walBytesMin: 300_000, databaseFraction: 0, objectsMax: 100_000, intervalMinMs: 60_000 };
+    const second = await lead(store, {
+      settings: { ...QUIET, snapshot },
+      onCall: ({ operation, key }) => {
+        if (operation === "get") reads.push(key);
+        // Else what is so large is in one soon.
+        return operation === "put" && key.endsWith(".db") ? { kind: "fail_before" } : undefined;
+      },
+    });
+    await insert(second.node, "large", new Uint8Array(400_000).fill(1));
+    await writeUpTo(second, 130);
+    reads.length = 0;
+    await writeUpTo(second, 192);
+    await until("the packs", async () => (await keys(store, "pack")).length === 2);
+    await until("the look at what the other is made of", () => reads.includes(walKey(66)));
+    await settle(500);
+    expect(await keys(store, "pack")).toEqual([packKey(0, 64), packKey(128, 192)]);
+    // It is given up where it has become too large.
+    expect(reads).not.toContain(walKey(110));
+  });
+
+  it("are made up for past a damaged epoch, which is not tried again and again", async () => {
+    const store = await newStore();
+    const noPacks = {
+      ...packsOnly,
+      onCall: ({ operation, key }: StoreCall) =>
+        operation === "put" && key.endsWith(".pack") ? { kind: "fail_before" as const } : undefined,
+    };
+    const first = await lead(store, noPacks);
+    await createTable(first.node);
+    await writeUpTo(first, 200);
+    await first.node.shutdown();
+    const whole = await bytesOf(store, walKey(10));
+    let reads = 0;
+    const second = await lead(store, packsOnly);
+    await store.put(walKey(10), whole.subarray(0, whole.length - 1));
+    second.faults.onCall = ({ operation, key }) => {
+      if (operation === "get" && key === walKey(10)) reads++;
+      return undefined;
+    };
+    await writeUpTo(second, 256);
+    await until("the packs", async () => (await keys(store, "pack")).length === 3);
+    await writeUpTo(second, 384);
+    await until("the last pack", async () => (await store.head(packKey(320, 384))) !== undefined);
+    expect(await keys(store, "pack")).not.toContain(packKey(0, 64));
+    expect(second.events.filter(({ event }) => event === "pack_failed")).toHaveLength(1);
+    expect(reads).toBe(1);
+  });
+
   it("of a leader that joined in the middle go on where the last one stopped", async () => {
     const store = await newStore();
     const first = await leaderAt(store, 100);
@@ -145,9 +215,7 @@ describe("the leader's packs", () => {
     const second = await lead(store, packsOnly);
     await writeUpTo(second, 130);
     await until("the pack", async () => (await store.head(packKey(64, 128))) !== undefined);
-    expect(await composePack(store, "test", { from: 64, to: 128 }, undefined)).toEqual(
-      await bytesOf(store, packKey(64, 128)),
-    );
+    expect(await composed(store, 64, 128)).toEqual(await bytesOf(store, packKey(64, 128)));
   });
 
   it("are right when the database shrinks and grows again within one", async () => {

@@ -4,7 +4,10 @@ import { tmpdir } from "node:os";
 import { join as joinPath } from "node:path";
 import process from "node:process";
 import { describe, expect, it } from "vitest";
+import { parseClusterOptions } from "../../src/config.ts";
 import { LAST_VACUUM_KEY, packKey, parseKey, snapshotKey, walKey } from "../../src/format/keys.ts";
+import type { HistoryParts } from "../../src/history/parts.ts";
+import { Retention } from "../../src/history/retention.ts";
 import { LittleBigCluster, MemoryStore, type ObjectStore } from "../../src/mod.ts";
 import { FaultyStore, type OnStoreCall } from "../../src/testing/mod.ts";
 import { createTable, insert, join, lead, namesIn, newStore, QUIET, type Subject } from "../support/cluster.ts";
@@ -51,6 +54,10 @@ async function write({ leader, rows, store }: World, epochs: number): Promise<vo
     "the snapshot",
     async () => leader.node.status().replica.snapshot_epoch >= due - 20 || store === undefined,
   );
+}
+
+function historyParts(store: ObjectStore, retentionMs: number): HistoryParts {
+  return { settings: parseClusterOptions({ id: "test", store, retentionMs }), store, log: () => {} };
 }
 
 function clusterOn(store: ObjectStore, retentionMs = RETENTION_MS): LittleBigCluster {
@@ -171,6 +178,42 @@ describe("a run", () => {
     expect(boundary).toBeGreaterThan(128);
     for (const key of await keysOf(store)) expect(parseKey(key)?.epoch, key).toBeGreaterThanOrEqual(boundary);
     expect(await clusterOn(store).verify()).toMatchObject({ from: boundary, findings: [], isRestorable: true });
+  });
+
+  it("that failed in the middle is finished by the next, of the same leader too", async () => {
+    const world = await newWorld();
+    const { store, clock } = world;
+    await write(world, 60);
+    clock.setWall(RETENTION_MS);
+    const dying = new FaultyStore(store);
+    const retention = new Retention(historyParts(dying, RETENTION_MS));
+    dying.onCall = ({ operation }) => (operation === "deleteMany" ? { kind: "fail_before" } : undefined);
+    for (let run = 0; run < 2; run++) await expectError(() => retention.run(undefined), "unavailable", "store_timeout");
+    dying.onCall = () => undefined;
+    const { boundary, deleted } = await retention.run(undefined);
+    expect(deleted).toBeGreaterThan(boundary);
+    for (const key of await keysOf(store)) expect(parseKey(key)?.epoch, key).toBeGreaterThanOrEqual(boundary);
+    // And then there is nothing to do: nothing is asked.
+    const calls: string[] = [];
+    dying.onCall = ({ operation }) => void calls.push(operation);
+    expect(await retention.run(undefined)).toEqual({ boundary, deleted: 0, bytes: 0 });
+    expect(calls.filter((operation) => operation !== "list")).toEqual([]);
+  });
+
+  it.each([
+    ["beyond every epoch", String(Number.MAX_SAFE_INTEGER).padStart(20, "0")],
+    ["no snapshot", String(33).padStart(20, "0")],
+    ["no epoch", "what?"],
+  ])("is not led astray by a marker that names %s", async (_name, text) => {
+    const world = await newWorld();
+    const { store, clock } = world;
+    await write(world, 60);
+    clock.setWall(RETENTION_MS);
+    const boundary = (await snapshotEpochs(store)).at(-1) as number;
+    await store.put(LAST_VACUUM_KEY, new TextEncoder().encode(text));
+    expect(await clusterOn(store).vacuum()).toMatchObject({ boundary });
+    expect(await clusterOn(store).extent()).toMatchObject({ earliest: boundary });
+    for (const key of await keysOf(store)) expect(parseKey(key)?.epoch, key).toBeGreaterThanOrEqual(boundary);
   });
 
   it.each([

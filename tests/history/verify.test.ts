@@ -1,9 +1,18 @@
 /** The restore drill: what is sound is said to be so, and every kind of damage is found, named and judged. */
 import { describe, expect, it } from "vitest";
-import { LAST_SNAPSHOT_KEY, packKey, parseKey, snapshotKey, walKey } from "../../src/format/keys.ts";
+import {
+  epochText,
+  LAST_SNAPSHOT_KEY,
+  LAST_VACUUM_KEY,
+  packKey,
+  parseKey,
+  snapshotKey,
+  walKey,
+} from "../../src/format/keys.ts";
 import { encodeWal, framePageOffset, PAGE_BYTES, parseWal } from "../../src/format/wal.ts";
 import { LittleBigCluster, MemoryStore, type ObjectStore } from "../../src/mod.ts";
 import { bytesOf, createTable, insert, lead, newStore, QUIET } from "../support/cluster.ts";
+import { expectError } from "../support/errors.ts";
 import { until } from "../support/wait.ts";
 
 const EPOCHS = 160;
@@ -259,6 +268,123 @@ describe("damage", () => {
     const report = await clusterOn(store).verify();
     expect(report.findings).toMatchObject([{ object: LAST_SNAPSHOT_KEY, isHarmless: true }]);
     expect(report.isRestorable).toBe(true);
+  });
+});
+
+describe("a repair", () => {
+  it("makes nothing from a state that is not proven, and changes nothing that may be right", async () => {
+    const store = await history();
+    const [, second = 0] = await epochsOf(store, "snapshot");
+    // What would tell that the second snapshot is wrong is lost, and so is what would not need it.
+    const snapshot = await bytesOf(store, snapshotKey(second));
+    await store.put(snapshotKey(second), flipped(snapshot, snapshot.length - 1));
+    for (const epoch of [30, second + 1]) await store.delete(walKey(epoch));
+    const before = await bytesOf(store, packKey(0, 64));
+    const report = await clusterOn(store).verify({ repair: true });
+    expect(await bytesOf(store, packKey(0, 64))).toEqual(before);
+    expect(report.lost[0]?.first).toBe(30);
+    await expectRestorable(store, report.lost);
+  });
+
+  it("that is not possible is said to be so, and the drill goes on", async () => {
+    const store = await history();
+    const [, second = 0] = await epochsOf(store, "snapshot");
+    await store.put(packKey(0, 64), flipped(await bytesOf(store, packKey(0, 64)), 5000));
+    await store.delete(walKey(0));
+    const report = await clusterOn(store).verify({ from: second + 1, repair: true });
+    expect(report.findings).toMatchObject([{ object: packKey(0, 64), repair: "impossible", isHarmless: true }]);
+    expect(report).toMatchObject({ to: EPOCHS + 1, isRestorable: true });
+  });
+
+  it("of a pack that begins before the walk is made of what is there, and checked", async () => {
+    const store = await history();
+    const [, second = 0] = await epochsOf(store, "snapshot");
+    const original = await bytesOf(store, packKey(0, 64));
+    await store.put(packKey(0, 64), flipped(original, 5000));
+    await clusterOn(store).verify({ from: second + 1, repair: true });
+    expect(await bytesOf(store, packKey(0, 64))).toEqual(original);
+    // An epoch before the walk is not what it was: what is made of it is not right.
+    await store.put(packKey(0, 64), flipped(original, 5000));
+    await store.put(walKey(second - 1), await bytesOf(store, walKey(second - 20)));
+    const report = await clusterOn(store).verify({ from: second + 1, repair: true });
+    const finding = report.findings.find(({ object }) => object === packKey(0, 64));
+    if (finding?.repair === "repaired") expect(await bytesOf(store, packKey(0, 64))).toEqual(original);
+    else expect(finding?.repair).toBe("impossible");
+  });
+
+  it("of another cluster's history is refused", async () => {
+    const store = await history();
+    for (const key of await keysOf(store)) if (key.endsWith(".pack")) await store.delete(key);
+    const before = await keysOf(store);
+    const other = new LittleBigCluster({ id: "other", store });
+    await expectError(() => other.verify({ repair: true }), "invalid", "wrong_cluster");
+    expect(await keysOf(store)).toEqual(before);
+  });
+});
+
+describe("what is no damage", () => {
+  it("a pack that was not written because it is dearer than a snapshot", async () => {
+    const store = await newStore();
+    const snapshot = { walBytesMin: 0, databaseFraction: 0.5, objectsMax: 10_000, intervalMinMs: 60_000 };
+    const { node } = await lead(store, { settings: { ...QUIET, snapshot } });
+    await createTable(node);
+    // One snapshot is taken at once; then everything changes all the time.
+    for (let row = 0; row < 20; row++) await insert(node, `row ${row}`, new Uint8Array(4000));
+    const body = new Uint8Array(4000);
+    while (node.epoch.current < 140) {
+      body.fill(node.epoch.current);
+      await node.transaction((tx) => tx.run("UPDATE items SET body = ?", [body])).durable;
+    }
+    await node.shutdown();
+    expect((await keysOf(store)).filter((key) => key.endsWith(".pack"))).toEqual([]);
+    expect(await clusterOn(store).verify()).toMatchObject({ findings: [], isRestorable: true });
+  });
+
+  it("the last pack of somebody who leads, and may be writing it", async () => {
+    const store = await newStore();
+    const settings = { ...QUIET, snapshot: { walBytesMin: 2 ** 40, objectsMax: 10_000 } };
+    const { node, faults } = await lead(store, { settings });
+    faults.onCall = ({ operation, key }) =>
+      operation === "put" && key.endsWith(".pack") ? { kind: "fail_before" } : undefined;
+    await createTable(node);
+    while (node.epoch.current < 100) await insert(node, `row ${node.epoch.current}`);
+    expect((await clusterOn(store).verify()).findings).toEqual([]);
+    while (node.epoch.current < 130) await insert(node, `row ${node.epoch.current}`);
+    expect((await clusterOn(store).verify()).findings).toMatchObject([{ object: packKey(0, 64), problem: "missing" }]);
+  });
+});
+
+describe("the earliest snapshot", () => {
+  it("is lost: so are the epochs after it, though nothing else is missing", async () => {
+    const store = await history();
+    const [, second = 0, third = 0] = await epochsOf(store, "snapshot");
+    for (const key of await keysOf(store)) {
+      const parsed = parseKey(key);
+      if (parsed !== undefined && parsed.epoch < second) await store.delete(key);
+    }
+    await store.put(LAST_VACUUM_KEY, new TextEncoder().encode(epochText(second)));
+    expect(await clusterOn(store).verify()).toMatchObject({ from: second, findings: [], isRestorable: true });
+    await store.delete(snapshotKey(second));
+    expect(await clusterOn(store).verify()).toMatchObject({
+      from: third,
+      findings: [{ object: snapshotKey(second), problem: "missing", isHarmless: false }],
+      lost: [{ first: second + 1, last: third - 1 }],
+      isRestorable: false,
+    });
+  });
+
+  it("is the only one, and the newest epoch", async () => {
+    const store = await history();
+    const last = (await epochsOf(store, "snapshot")).at(-1) as number;
+    for (const key of await keysOf(store)) {
+      const parsed = parseKey(key);
+      if (parsed !== undefined && parsed.epoch !== last) await store.delete(key);
+    }
+    expect(await clusterOn(store).verify()).toMatchObject({ from: last, to: last, lost: [], isRestorable: true });
+    const snapshot = await bytesOf(store, snapshotKey(last));
+    const changed = parseWal(await bytesOf(store, walKey(last)), "epoch").pageNumbers[0] as number;
+    await store.put(snapshotKey(last), flipped(snapshot, changed * PAGE_BYTES - 1));
+    expect(await clusterOn(store).verify()).toMatchObject({ lost: [{ first: last, last }], isRestorable: false });
   });
 });
 

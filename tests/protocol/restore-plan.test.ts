@@ -23,7 +23,7 @@ function choiceText(text: string, upTo?: number): string {
   const choice = planRestore(objectsOf(text), upTo);
   if (choice.type === "empty") return "empty";
   if (choice.type === "noWay") return `no way to ${choice.target}`;
-  return choice.plans
+  return [...choice.plans]
     .map(({ base, target, isProven }) => `${base.kind} ${base.epoch} to ${target}${isProven ? "" : " unproven"}`)
     .join(", ");
 }
@@ -32,7 +32,7 @@ function choiceText(text: string, upTo?: number): string {
 function stepsText(text: string, upTo?: number): string {
   const choice = planRestore(objectsOf(text), upTo);
   if (choice.type !== "plans") return choice.type;
-  const steps = choice.plans[0]?.steps ?? [];
+  const steps = [...choice.plans][0]?.steps ?? [];
   return steps.map((step) => (step.kind === "wal" ? `w${step.epoch}` : `p${step.from}-${step.epoch}`)).join(" ");
 }
 
@@ -61,7 +61,7 @@ test.each([
   ["orphan epoch 0 below a gap is no base", "0 20-25 s20", "snapshot 20 to 25"],
   ["the listing began too late", "20-25", "no way to 25"],
   ["a snapshot newer than every WAL", "0-5 s9", "snapshot 9 to 9 unproven"],
-  ["a pack that ends at the newest epoch, whose WAL is lost", "s0 1-3 p0-4", "snapshot 0 to 4"],
+  ["a pack that ends at the newest epoch, whose WAL is lost", "s0 1-3 p0-4", "snapshot 0 to 4 unproven"],
 ])("%s", (_name, objects, plans) => {
   expect(choiceText(objects)).toBe(plans);
 });
@@ -121,6 +121,33 @@ test("every plan can be carried out, whatever is missing, and leads to the newes
     }
   }
   expect(withPacks).toBeGreaterThan(100);
+});
+
+test("P10: the number of snapshots does not multiply the work, nor do names that mean nothing", () => {
+  const { wals } = objectsOf("1-300000");
+  const snapshots = Array.from({ length: 10_000 }, (_, index) => 30 * index);
+  const choice = planRestore({ snapshots, wals, packs: [] });
+  if (choice.type !== "plans") throw new Error(choice.type);
+  const [first, second] = choice.plans;
+  expect([first?.base.epoch, second?.base.epoch]).toEqual([299_970, 299_940]);
+  // A hole near the end: no base leads there.
+  expect(
+    planRestore({ snapshots, wals: new Map([...wals].filter(([epoch]) => epoch !== 299_999)), packs: [] }),
+  ).toEqual({ type: "noWay", target: 300_000 });
+  expect(choiceText(`1-9 s0 s${Number.MAX_SAFE_INTEGER}`)).toBe(
+    `snapshot ${Number.MAX_SAFE_INTEGER} to ${Number.MAX_SAFE_INTEGER} unproven`,
+  );
+}, 5000);
+
+test.each([
+  ["a WAL ends the way, and tells of the pack before it", "s0 1-9 p0-8", 9, true],
+  ["the epoch after the target tells", "s0 1-9 p0-8", 8, true],
+  ["nothing tells of the snapshot", "s0 1-5 s5 7-9 p0-8", 5, true],
+  ["the epoch after a pack is missing: its last WAL is read instead", "s0 1-8 10 p0-8", 8, true],
+  ["nothing tells of a pack", "s0 1-4 6 10 p0-8", 8, false],
+])("proof: %s", (_name, text, upTo, isProven) => {
+  const choice = planRestore(objectsOf(text), upTo);
+  expect(choice.type === "plans" && [...choice.plans][0]?.isProven).toBe(isProven);
 });
 
 test("P10: a listing of 300 000 objects is decided", () => {

@@ -63,6 +63,17 @@ describe("what changed", () => {
     }
   });
 
+  it("is exact for every pack that ends with the newest epoch, also where a longer one ends too", () => {
+    const changes = new ChangedPages(0);
+    for (let epoch = 1; epoch <= 16_384; epoch++) changes.add(epoch, pagesOf(2, 10 + epoch));
+    for (const length of [64, 1024, 16_384]) {
+      const expected = [2, ...Array.from({ length }, (_, index) => 16_384 - length + 11 + index)];
+      expect([...(changes.after(16_384 - length) ?? [])]).toEqual(expected);
+    }
+    changes.add(16_385, pagesOf(3));
+    expect([...(changes.after(16_384) ?? [])]).toEqual([3]);
+  });
+
   it("of many pages is the same as of few", () => {
     const changes = new ChangedPages(0);
     const many = Uint32Array.from({ length: 10_000 }, (_, index) => 20_000 - 2 * index);
