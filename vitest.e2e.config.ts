@@ -4,8 +4,6 @@ import { defineConfig, type ViteUserConfig } from "vitest/config";
 const OWN_SUITES = [
   "tests/e2e/library.test.ts",
   "tests/history/api.test.ts",
-  "tests/history/export.test.ts",
-  "tests/history/import.test.ts",
   "tests/history/packs.test.ts",
   "tests/node/rollback.test.ts",
 ];

@@ -48,6 +48,9 @@ export async function restoreReplica(
   }
 }
 
+/** Codes of errors that tell of objects which are not there. */
+const MISSING: ReadonlySet<string> = new Set(["history_incomplete", "history_unproven"]);
+
 /** Retention that moved over the epoch explains what is missing better than what is missing. */
 async function trimmedMeanwhile(
   { store }: HistoryParts,
@@ -55,7 +58,7 @@ async function trimmedMeanwhile(
   error: unknown,
   signal: AbortSignal | undefined,
 ): Promise<unknown> {
-  if (!isClusterError(error) || error.code !== "history_incomplete") return error;
+  if (!isClusterError(error) || !MISSING.has(error.code)) return error;
   const earliest = await readVacuumMarker(store, signal).catch(() => 0);
   if (epoch >= earliest) return error;
   return beforeHistory(epoch, earliest);

@@ -43,8 +43,18 @@ export class Periodic {
   }
 }
 
+/** A timer cannot be set for longer than 24 days. */
+const TIMER_MS = 24 * 60 * 60 * 1000;
+
 /** Resolves with true when the time is up, at once with false when the signal aborts. */
-function pause(clock: Clock, delayMs: number, signal: AbortSignal): Promise<boolean> {
+async function pause(clock: Clock, delayMs: number, signal: AbortSignal): Promise<boolean> {
+  for (let leftMs = delayMs; leftMs > TIMER_MS; leftMs -= TIMER_MS) {
+    if (!(await pauseOnce(clock, TIMER_MS, signal))) return false;
+  }
+  return await pauseOnce(clock, delayMs % TIMER_MS || Math.min(delayMs, TIMER_MS), signal);
+}
+
+function pauseOnce(clock: Clock, delayMs: number, signal: AbortSignal): Promise<boolean> {
   if (signal.aborted) return Promise.resolve(false);
   return new Promise((resolve) => {
     const onAbort = () => {

@@ -171,18 +171,12 @@ export class RestoreWalk {
     const { upTo } = this.#parts;
     const { epoch } = this.#state;
     if (upTo === undefined || upTo >= this.#options.newest) return await this.#adoptOwnWal();
-    // It was there when the plan was made.
-    if (this.#plan.isProven && !(await this.#isThere(walKey(epoch + 1)))) throw new ObjectGone(walKey(epoch + 1));
     throw new ClusterError(
       "corrupt",
       "history_unproven",
       `epoch ${epoch} cannot be proven: ${this.#unproven.join(", ")} may be wrong, and ${walKey(epoch + 1)}, which would tell, is missing or damaged; choose another epoch`,
       { object: this.#unproven.at(-1), where: "state checksum", expected: "confirmed", found: "untold", epoch },
     );
-  }
-
-  async #isThere(key: string): Promise<boolean> {
-    return (await this.#parts.store.head(key, { signal: this.#parts.signal })) !== undefined;
   }
 
   /** What is the newest there is: its own epoch's WAL proves the pages that changed last. */

@@ -52,6 +52,15 @@ describe("from a snapshot to the newest epoch", () => {
     expect(calls).toEqual({ list: 1 });
   });
 
+  it("packs that begin before the snapshot are asked for where they spare something", async () => {
+    const { store, calls } = counted(await newHistory(0, 600, [10, 590]));
+    const found = await discoverFrom(store, 10, { signal: undefined });
+    expect(found.packs.map(({ from }) => from)).toContain(0);
+    expect(calls["head"]).toBe(3);
+    await discoverFrom(store, 590, { signal: undefined });
+    expect(calls["head"]).toBe(3);
+  });
+
   it("without any pack everything is listed", async () => {
     const store = new MemoryStore();
     for (let epoch = 0; epoch <= 5000; epoch++) await store.put(walKey(epoch), BODY);
@@ -136,6 +145,15 @@ describe("from a snapshot to the newest epoch", () => {
     expect(found.reachByPacks(0, Number.POSITIVE_INFINITY)).toBe(64 * 40_000);
     // Each with each is 1.6 thousand million comparisons.
     expect(performance.now() - beganMs).toBeLessThan(2000);
+  });
+
+  it("up to an epoch finds the one after it, which proves it, on the next page too", async () => {
+    const store = new MemoryStore();
+    for (let epoch = 0; epoch <= 1200; epoch++) await store.put(walKey(epoch), BODY);
+    // The thousandth name.
+    await store.put(snapshotKey(999), BODY);
+    const found = await discoverFrom(store, 0, { upTo: 998, signal: undefined });
+    expect(found.wals.has(999)).toBe(true);
   });
 
   it("finds the same as listing everything", async () => {

@@ -20,7 +20,7 @@ interface World {
 
 async function world(): Promise<World> {
   const led = await Led.create("CREATE TABLE t (a)");
-  onTestFinished(() => led.replica.close());
+  onTestFinished(() => led.close());
   const writing: string[] = [];
   let isHeld = false;
   const store = new FaultyStore(new MemoryStore(), {

@@ -5,13 +5,14 @@ import { join as joinPath } from "node:path";
 import process from "node:process";
 import { describe, expect, it } from "vitest";
 import { parseClusterOptions } from "../../src/config.ts";
-import { LAST_VACUUM_KEY, packKey, parseKey, snapshotKey, walKey } from "../../src/format/keys.ts";
+import { LAST_SNAPSHOT_KEY, LAST_VACUUM_KEY, packKey, parseKey, snapshotKey, walKey } from "../../src/format/keys.ts";
 import type { HistoryParts } from "../../src/history/parts.ts";
 import { Retention } from "../../src/history/retention.ts";
-import { LittleBigCluster, MemoryStore, type ObjectStore } from "../../src/mod.ts";
+import { type ListOptions, type ListPage, LittleBigCluster, MemoryStore, type ObjectStore } from "../../src/mod.ts";
 import { FaultyStore, type OnStoreCall } from "../../src/testing/mod.ts";
 import { createTable, insert, join, lead, namesIn, newStore, QUIET, type Subject } from "../support/cluster.ts";
 import { expectError } from "../support/errors.ts";
+import { allObjects } from "../support/sqlite-file.ts";
 import { TestClock } from "../support/test-clock.ts";
 import { until } from "../support/wait.ts";
 
@@ -56,6 +57,13 @@ async function write({ leader, rows, store }: World, epochs: number): Promise<vo
   );
 }
 
+/** Gives few objects at a time. */
+class SmallPages extends MemoryStore {
+  override list(prefix: string, options: ListOptions = {}): Promise<ListPage> {
+    return super.list(prefix, { ...options, limit: 30 });
+  }
+}
+
 function historyParts(store: ObjectStore, retentionMs: number): HistoryParts {
   return { settings: parseClusterOptions({ id: "test", store, retentionMs }), store, log: () => {} };
 }
@@ -65,8 +73,7 @@ function clusterOn(store: ObjectStore, retentionMs = RETENTION_MS): LittleBigClu
 }
 
 async function keysOf(store: ObjectStore): Promise<string[]> {
-  const { objects } = await store.list(".lbc/");
-  return objects.map(({ key }) => key).filter((key) => parseKey(key) !== undefined);
+  return [...(await allObjects(store)).keys()].filter((key) => parseKey(key) !== undefined);
 }
 
 async function snapshotEpochs(store: ObjectStore): Promise<number[]> {
@@ -178,6 +185,33 @@ describe("a run", () => {
     expect(boundary).toBeGreaterThan(128);
     for (const key of await keysOf(store)) expect(parseKey(key)?.epoch, key).toBeGreaterThanOrEqual(boundary);
     expect(await clusterOn(store).verify()).toMatchObject({ from: boundary, findings: [], isRestorable: true });
+  });
+
+  it("deletes nothing when the epoch that proves that snapshot is missing", async () => {
+    const world = await newWorld();
+    const { store, clock } = world;
+    await write(world, 50);
+    clock.setWall(RETENTION_MS);
+    const boundary = (await snapshotEpochs(store)).at(-1) as number;
+    await store.delete(walKey(boundary + 1));
+    const before = await keysOf(store);
+    const { message } = await expectError(() => clusterOn(store).vacuum(), "corrupt", "history_incomplete");
+    expect(message).toContain(walKey(boundary + 1));
+    expect(await keysOf(store)).toEqual(before);
+    expect(await store.head(LAST_VACUUM_KEY)).toBeUndefined();
+  });
+
+  it("goes through all pages of the listing, and no further than it must", async () => {
+    const world = await newWorld();
+    await write(world, 70);
+    world.clock.setWall(RETENTION_MS);
+    const store = new SmallPages({ clock: world.clock });
+    for (const key of [...(await keysOf(world.store)), LAST_SNAPSHOT_KEY])
+      await store.put(key, (await world.store.get(key))?.bytes ?? new Uint8Array());
+    world.clock.setWall(2 * RETENTION_MS);
+    const { boundary } = await clusterOn(store).vacuum();
+    expect(boundary).toBeGreaterThan(40);
+    for (const key of await keysOf(store)) expect(parseKey(key)?.epoch, key).toBeGreaterThanOrEqual(boundary);
   });
 
   it("that failed in the middle is finished by the next, of the same leader too", async () => {

@@ -1,5 +1,6 @@
 /** The restore drill: what is sound is said to be so, and every kind of damage is found, named and judged. */
 import { describe, expect, it } from "vitest";
+import { equalBytes } from "../../src/base/bytes.ts";
 import {
   epochText,
   LAST_SNAPSHOT_KEY,
@@ -11,7 +12,7 @@ import {
 } from "../../src/format/keys.ts";
 import { encodeWal, framePageOffset, PAGE_BYTES, parseWal } from "../../src/format/wal.ts";
 import { LittleBigCluster, MemoryStore, type ObjectStore } from "../../src/mod.ts";
-import { bytesOf, createTable, insert, lead, newStore, QUIET } from "../support/cluster.ts";
+import { bytesOf, createTable, imageAt, insert, lead, newStore, QUIET } from "../support/cluster.ts";
 import { expectError } from "../support/errors.ts";
 import { until } from "../support/wait.ts";
 
@@ -274,15 +275,20 @@ describe("damage", () => {
 describe("a repair", () => {
   it("makes nothing from a state that is not proven, and changes nothing that may be right", async () => {
     const store = await history();
-    const [, second = 0] = await epochsOf(store, "snapshot");
-    // What would tell that the second snapshot is wrong is lost, and so is what would not need it.
-    const snapshot = await bytesOf(store, snapshotKey(second));
-    await store.put(snapshotKey(second), flipped(snapshot, snapshot.length - 1));
-    for (const epoch of [30, second + 1]) await store.delete(walKey(epoch));
-    const before = await bytesOf(store, packKey(0, 64));
+    const third = (await epochsOf(store, "snapshot"))[2] as number;
+    const right = await imageAt(store, 128);
+    await store.put(snapshotKey(128), right);
+    // Wrong in a page that the pack over it does not make good; and what would tell so is lost.
+    const { pageNumbers } = parseWal(await bytesOf(store, packKey(64, 128)), "pack");
+    const snapshot = await bytesOf(store, snapshotKey(third));
+    let page = snapshot.length / PAGE_BYTES;
+    while (pageNumbers.includes(page)) page--;
+    await store.put(snapshotKey(third), flipped(snapshot, page * PAGE_BYTES - 1));
+    for (const epoch of [90, third + 1, 129]) await store.delete(walKey(epoch));
     const report = await clusterOn(store).verify({ repair: true });
-    expect(await bytesOf(store, packKey(0, 64))).toEqual(before);
-    expect(report.lost[0]?.first).toBe(30);
+    expect(equalBytes(await bytesOf(store, snapshotKey(128)), right)).toBe(true);
+    expect(report.findings.filter(({ repair }) => repair === "repaired")).toEqual([]);
+    expect(report.lost[0]).toMatchObject({ first: 90 });
     await expectRestorable(store, report.lost);
   });
 

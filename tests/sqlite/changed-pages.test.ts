@@ -98,6 +98,13 @@ describe("the cost of reading", () => {
     expect(changes.costAfter(0).objects).toBe(3 + 5 + 7);
   });
 
+  it("after a snapshot in the middle of the shortest pack is that pack, which a join reads too", () => {
+    const changes = filled(40);
+    changes.divideAt(40);
+    for (let epoch = 41; epoch <= 66; epoch++) changes.add(epoch, pagesOf(2, epoch));
+    expect(changes.costAfter(40)).toEqual({ objects: 3, bytes: walByteLength(64) + 2 * walByteLength(2) });
+  });
+
   it("after a snapshot counts the shorter packs after it, not the longer one around it", () => {
     const changes = filled(640);
     changes.divideAt(640);
