@@ -12,6 +12,7 @@ import {
 } from "../../src/format/keys.ts";
 import { encodeWal, framePageOffset, PAGE_BYTES, parseWal } from "../../src/format/wal.ts";
 import { LittleBigCluster, MemoryStore, type ObjectStore } from "../../src/mod.ts";
+import { FaultyStore } from "../../src/testing/mod.ts";
 import { bytesOf, createTable, imageAt, insert, lead, newStore, QUIET } from "../support/cluster.ts";
 import { expectError } from "../support/errors.ts";
 import { until } from "../support/wait.ts";
@@ -357,6 +358,32 @@ describe("what is no damage", () => {
     expect((await clusterOn(store).verify()).findings).toEqual([]);
     while (node.epoch.current < 130) await insert(node, `row ${node.epoch.current}`);
     expect((await clusterOn(store).verify()).findings).toMatchObject([{ object: packKey(0, 64), problem: "missing" }]);
+  });
+});
+
+describe("the retention", () => {
+  it("passes a drill that is under way: nothing is lost, it begins later", async () => {
+    const whole = await history();
+    const third = (await epochsOf(whole, "snapshot"))[2] as number;
+    const store = new FaultyStore(whole);
+    store.onCall = ({ operation, key }) => {
+      if (operation !== "get" || key !== walKey(40)) return undefined;
+      store.onCall = () => undefined;
+      void whole.put(LAST_VACUUM_KEY, new TextEncoder().encode(epochText(third)));
+      const old = Array.from({ length: third }, (_, epoch) => [walKey(epoch), snapshotKey(epoch)]).flat();
+      void whole.deleteMany([...old, packKey(0, 64)]);
+      return undefined;
+    };
+    const report = await clusterOn(store).verify();
+    expect(report).toMatchObject({ from: third, to: EPOCHS + 1, findings: [], lost: [], isRestorable: true });
+  });
+
+  it("is not believed to have passed everything because its marker says so", async () => {
+    const store = await history();
+    await store.put(LAST_VACUUM_KEY, new TextEncoder().encode(epochText(Number.MAX_SAFE_INTEGER)));
+    const report = await clusterOn(store).verify();
+    expect(report.findings).toMatchObject([{ object: LAST_VACUUM_KEY, problem: "contradicts", isHarmless: true }]);
+    expect(report).toMatchObject({ from: 0, to: EPOCHS + 1, isRestorable: true });
   });
 });
 
