@@ -7,6 +7,7 @@ import type { Clock } from "./base/clock.ts";
 import { type Log, silent } from "./base/log.ts";
 import type { Random } from "./base/random.ts";
 import { ClusterError } from "./errors.ts";
+import { systemTransport, type Transport } from "./net/transport.ts";
 import { systemClock, systemRandom } from "./platform/system.ts";
 import type { ObjectStore } from "./store/store.ts";
 
@@ -103,6 +104,8 @@ export interface ClusterOptions {
   readonly clock?: Clock | undefined;
   /** For simulations. */
   readonly random?: Random | undefined;
+  /** For simulations. */
+  readonly transport?: Transport | undefined;
 }
 
 type Filled<Options> = { readonly [Name in keyof Options]-?: Exclude<Options[Name], undefined> };
@@ -177,6 +180,7 @@ const clusterShape = z.strictObject({
     .custom<Clock>(isObjectWith(["monotonicMs", "wallMs", "after", "soon"]), "must be a Clock")
     .default(systemClock),
   random: z.custom<Random>(isObjectWith(["bytes", "fraction"]), "must be a Random").default(systemRandom),
+  transport: z.custom<Transport>(isObjectWith(["listen", "connect"]), "must be a Transport").default(systemTransport),
 });
 
 /** What relations between options compare; what is wrong by itself is `NaN` here, and no relation then fails. */

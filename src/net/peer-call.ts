@@ -1,8 +1,8 @@
 import type { Cancel, Clock } from "../base/clock.ts";
-import type { Exchange, PreparedRequest } from "./exchange.ts";
+import type { PreparedRequest } from "./exchange.ts";
 import { peerError } from "./peer-error.ts";
 import type { PeerResponse } from "./peer-response.ts";
-import type { PeerSession } from "./peer-session.ts";
+import type { Connection, SentRequest } from "./transport.ts";
 
 /** How long a call may take, and what ends it early. */
 export interface PeerCallOptions {
@@ -23,7 +23,7 @@ export class PeerCall {
   readonly #onAbort: () => void;
   #resolve!: (response: PeerResponse) => void;
   #reject!: (error: unknown) => void;
-  #exchange: Exchange | undefined;
+  #exchange: SentRequest | undefined;
   #cancelTimer: Cancel = () => {};
 
   constructor(options: PeerCallOptions) {
@@ -39,8 +39,8 @@ export class PeerCall {
   }
 
   /** Sends the request over an open connection that has room. */
-  start(session: PeerSession): void {
-    this.#exchange = session.send(this.request, {
+  start(connection: Connection): void {
+    this.#exchange = connection.send(this.request, {
       onAnswer: (response) => {
         // Of a whole answer only the stream's end is missing: the time-out that runs will do.
         if (!response.isWhole) this.#limit(this.#options.bodyTimeoutMs);

@@ -1,39 +1,20 @@
 import { type ClientHttp2Session, connect, type SecureClientSessionOptions } from "node:http2";
 import type { Socket } from "node:net";
 import { setImmediate } from "node:timers";
-import type { Cancel, Clock } from "../base/clock.ts";
+import type { Cancel } from "../base/clock.ts";
 import { Exchange, type ExchangeConnection, type ExchangeHandlers, type PreparedRequest } from "./exchange.ts";
 import { cutSession, HTTP2_SESSION_MEMORY_MB, HTTP2_WINDOW_BYTES, keepAlive } from "./http2-session.ts";
-import type { PeerLimits } from "./peer-limits.ts";
 import { guardSession } from "./session-guard.ts";
 import type { ClientTls } from "./tls.ts";
-
-/**
- * ```
- * connecting ──SETTINGS──► open ──GOAWAY──► draining ──► lost
- *      └───────────────────┴─────────────────────────────►
- * ```
- */
-export type PeerSessionState = "connecting" | "open" | "draining" | "lost";
-
-/** What one connection needs. */
-export interface PeerSessionOptions {
-  /** `http://host:port` or `https://host:port`. */
-  readonly url: string;
-  readonly limits: PeerLimits;
-  readonly clock: Clock;
-  readonly tls: ClientTls | undefined;
-  /** The state has changed, or a stream has become free. */
-  readonly onChange: (session: PeerSession) => void;
-}
+import type { Connection, ConnectionState, ConnectOptions } from "./transport.ts";
 
 /** One HTTP/2 connection to a peer, from the attempt to the loss. */
-export class PeerSession implements ExchangeConnection {
+export class PeerSession implements Connection, ExchangeConnection {
   readonly session: ClientHttp2Session;
   lastProcessedStreamId: number = Number.POSITIVE_INFINITY;
-  readonly #options: PeerSessionOptions;
+  readonly #options: ConnectOptions;
   readonly #exchanges: Set<Exchange> = new Set();
-  #state: PeerSessionState = "connecting";
+  #state: ConnectionState = "connecting";
   #cause: unknown;
   #isConnected = false;
   readonly #beganMs: number;
@@ -44,7 +25,7 @@ export class PeerSession implements ExchangeConnection {
   #cancelTimer: Cancel = () => {};
   #stopPings: Cancel = () => {};
 
-  constructor(options: PeerSessionOptions) {
+  constructor(options: ConnectOptions) {
     this.#options = options;
     this.#beganMs = options.clock.monotonicMs();
     this.session = guardSession(connect(options.url, connectOptions(options.tls)));
@@ -54,16 +35,14 @@ export class PeerSession implements ExchangeConnection {
     );
   }
 
-  get state(): PeerSessionState {
+  get state(): ConnectionState {
     return this.#state;
   }
 
-  /** Since the attempt to connect began. */
   get elapsedMs(): number {
     return this.#options.clock.monotonicMs() - this.#beganMs;
   }
 
-  /** The address took the connection, and TLS was agreed where it is asked for. */
   get isConnected(): boolean {
     return this.#isConnected;
   }
@@ -72,17 +51,14 @@ export class PeerSession implements ExchangeConnection {
     return this.#cause;
   }
 
-  /** Requests whose streams are not over. */
   get inFlight(): number {
     return this.#exchanges.size;
   }
 
-  /** True if a request can be sent now. */
   get hasRoom(): boolean {
     return this.#state === "open" && !this.#socketGone && this.#exchanges.size < this.#inFlightMax;
   }
 
-  /** Sends a request. */
   send(request: PreparedRequest, handlers: ExchangeHandlers): Exchange {
     const exchange = new Exchange(request, this, {
       onAnswer: (response) => handlers.onAnswer(response),
@@ -98,7 +74,6 @@ export class PeerSession implements ExchangeConnection {
     return exchange;
   }
 
-  /** Takes no more requests; ends when those in flight have, or after `timeoutMs`. */
   drain(timeoutMs: number): void {
     if (this.#state === "draining" || this.#state === "lost") return;
     if (this.#state === "connecting" || this.#exchanges.size === 0) {
@@ -112,7 +87,6 @@ export class PeerSession implements ExchangeConnection {
     this.#options.onChange(this);
   }
 
-  /** Ends the connection now; what is in flight is lost. */
   destroy(cause: unknown): void {
     if (this.#state === "lost") return;
     this.#cause ??= cause;

@@ -9,8 +9,8 @@ import { peerError } from "./peer-error.ts";
 import { PEER_CLOSE_GRACE_MS, PEER_LIMITS, type PeerLimits } from "./peer-limits.ts";
 import { type PeerRequest, prepareRequest } from "./peer-request.ts";
 import type { PeerResponse } from "./peer-response.ts";
-import { PeerSession } from "./peer-session.ts";
 import type { ClientTls } from "./tls.ts";
+import { type Connection, systemTransport, type Transport } from "./transport.ts";
 
 export { PEER_CLOSE_GRACE_MS, PEER_LIMITS, type PeerLimits } from "./peer-limits.ts";
 export type { PeerRequest } from "./peer-request.ts";
@@ -43,6 +43,8 @@ export interface PeerOptions {
   readonly tls?: ClientTls;
   /** Told of every change of the connection; must not throw. */
   readonly onEvent?: (event: PeerEvent) => void;
+  /** *Default* HTTP/2 over the machine's network. */
+  readonly transport?: Transport;
   readonly clock?: Clock;
   /** For the jitter of the backoff. */
   readonly random?: Random;
@@ -73,10 +75,10 @@ export class Peer {
   readonly #limits: PeerLimits;
   readonly #clock: Clock;
   /** The connection that takes requests, or will. */
-  #current: PeerSession | undefined;
+  #current: Connection | undefined;
   #openedAtMs: number | undefined;
   /** Connections that only wait for their last answers. */
-  readonly #draining: Set<PeerSession> = new Set();
+  readonly #draining: Set<Connection> = new Set();
   /** Calls that wait for a connection or for room, oldest first. */
   readonly #queue: Set<PeerCall> = new Set();
   readonly #openWaiters: Set<{ resolve: () => void; reject: (error: unknown) => void }> = new Set();
@@ -209,7 +211,7 @@ export class Peer {
 
   #connect(): void {
     this.#openedAtMs = undefined;
-    this.#current = new PeerSession({
+    this.#current = (this.#options.transport ?? systemTransport).connect({
       url: this.url,
       limits: this.#limits,
       clock: this.#clock,
@@ -218,7 +220,7 @@ export class Peer {
     });
   }
 
-  #onChange(session: PeerSession): void {
+  #onChange(session: Connection): void {
     if (session.state === "open" && this.#openedAtMs === undefined) this.#onOpen();
     if (session.state === "draining" && session === this.#current) this.#onDraining(session);
     if (session.state === "lost") this.#onLost(session);
@@ -233,14 +235,14 @@ export class Peer {
     this.#options.onEvent?.({ type: "open" });
   }
 
-  #onDraining(session: PeerSession): void {
+  #onDraining(session: Connection): void {
     this.#current = undefined;
     this.#draining.add(session);
     this.#planAttempt();
     this.#options.onEvent?.({ type: "draining" });
   }
 
-  #onLost(session: PeerSession): void {
+  #onLost(session: Connection): void {
     const { cause, isConnected, elapsedMs } = session;
     if (session === this.#current) {
       const opened = this.#openedAtMs !== undefined;

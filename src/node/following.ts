@@ -15,6 +15,7 @@ import {
   type FollowSettings,
   type FollowState,
   lagMs,
+  mayBeTrimmed,
 } from "../protocol/follow-state.ts";
 import { judgeLaterEpochs } from "../protocol/later-epochs.ts";
 import { elapsedMs, type Instant } from "../protocol/moment.ts";
@@ -123,12 +124,13 @@ export class Following {
   }
 
   /** The leadership that `onClaim` asked for is over. */
-  leadershipEnded({ reason, wasLeading, isLeftBehind }: LeadershipEnd): void {
+  leadershipEnded({ reason, wasLeading, isLeftBehind, provenAt }: LeadershipEnd): void {
     this.#machine.dispatch({
       type: "leadershipEnded",
       epoch: this.#replica.epoch,
       hasLeader: this.#hasLeader,
       steppedDown: reason === "steppedDown",
+      provenAt,
       wasLeading,
       isLeftBehind,
     });
@@ -189,6 +191,10 @@ export class Following {
     const stored = this.#parts.store.get(walKey(epoch), { signal });
     stored.catch(() => {});
     await Promise.race([stored, this.#pushed.arrival(epoch)]);
+    if (this.#isLate()) {
+      asking.abort(new Error("the answer would come too late"));
+      return { type: "fetchAnswered", found: "late" };
+    }
     const pushed = this.#applyPushed(epoch);
     if (pushed !== undefined) {
       asking.abort(new Error("the leader's stream was faster"));
@@ -196,12 +202,19 @@ export class Following {
     }
     const object = await stored;
     this.#abort.signal.throwIfAborted();
+    if (this.#isLate()) return { type: "fetchAnswered", found: "late" };
     if (object === undefined) {
       if (isContinuous) this.#provenAtMs = Math.max(this.#provenAtMs, askedAtMs);
       this.#events.onTrouble(undefined);
       return { type: "fetchAnswered", found: "missing" };
     }
     return this.#apply(object.bytes, object.key, "store");
+  }
+
+  /** A request that a pause delayed may bring what was trimmed and created again. */
+  #isLate(): boolean {
+    const { clock, random } = this.#parts.settings;
+    return mayBeTrimmed(this.#machine.state, momentOf(clock, random));
   }
 
   /** What was pushed is verified like any other; if it is wrong, the store decides. */

@@ -6,7 +6,7 @@ import { ClusterError } from "../errors.ts";
 import { completeInit } from "../history/init.ts";
 import { type JoinProgress, restore } from "../history/restore.ts";
 import { advertisedAddress, parseAddress } from "../net/address.ts";
-import { type Listener, listen } from "../net/server.ts";
+import type { Listener } from "../net/server.ts";
 import { Replica } from "../sqlite/replica.ts";
 import { MeteredStore } from "../store/metered-store.ts";
 import { type NodeApps, roleNames } from "./apps.ts";
@@ -71,9 +71,16 @@ export async function join(settings: ClusterSettings, options: JoinOptions, cand
   if (advertise !== undefined && parseAddress(advertise).port === 0) {
     throw new ClusterError("invalid", "bad_address", `advertise ${advertise}: other nodes need a port to connect to`);
   }
-  const { requestBytesMax: bodyBytesMax, clock, random, log } = settings;
+  const { requestBytesMax: bodyBytesMax, clock, random, transport, log } = settings;
   const secure = tls === undefined ? {} : { tls: serverTls(tls) };
-  const listener = await listen({ ...address, fetch: gate.fetch, limits: { bodyBytesMax }, clock, log, ...secure });
+  const listener = await transport.listen({
+    ...address,
+    fetch: gate.fetch,
+    limits: { bodyBytesMax },
+    clock,
+    log,
+    ...secure,
+  });
   let replica: Replica | undefined;
   try {
     const identity: NodeIdentity = {

@@ -44,6 +44,8 @@ export interface LeadershipEnd {
   readonly reason: "fenced" | "steppedDown" | "closed";
   /** Whether the claim ever became durable. */
   readonly wasLeading: boolean;
+  /** As of when nobody else had gone on from the last epoch of ours. */
+  readonly provenAt: Instant;
   /** History went on without the epoch that we created: what is after ours in the store cannot be trusted to be it. */
   readonly isLeftBehind: boolean;
 }
@@ -413,7 +415,7 @@ export class Leadership {
     this.#sealed = undefined;
     this.#reject(this.#batch, openReason());
     this.#closeWriter();
-    this.#end.resolve({ reason, wasLeading: this.#wasLeading, isLeftBehind });
+    this.#end.resolve({ reason, wasLeading: this.#wasLeading, provenAt: this.#machine.state.provenAt, isLeftBehind });
   }
 
   #sealedAs(epoch: number): SealedEpoch {

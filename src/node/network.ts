@@ -98,8 +98,8 @@ export class NodeNetwork {
   constructor(components: NetworkComponents) {
     this.#components = components;
     const { parts, identity, tls, secret } = components;
-    const { clock, random } = parts.settings;
-    this.#pool = new PeerPool({ clock, random, tls, scheme: tls === undefined ? "http" : "https" });
+    const { clock, random, transport } = parts.settings;
+    this.#pool = new PeerPool({ clock, random, transport, tls, scheme: tls === undefined ? "http" : "https" });
     this.#requests = new NodeRequests({ parts, uuid: identity.uuid, pool: this.#pool, secret });
     this.#publisher = new Publisher();
   }

@@ -4,11 +4,13 @@ import type { Random } from "../base/random.ts";
 import { ClusterError } from "../errors.ts";
 import { PEER_CLOSE_GRACE_MS, Peer } from "../net/peer.ts";
 import type { ClientTls } from "../net/tls.ts";
+import type { Transport } from "../net/transport.ts";
 
 /** Settings and components of a {@link PeerPool}. */
 export interface PeerPoolOptions {
   readonly clock: Clock;
   readonly random: Random;
+  readonly transport: Transport;
   readonly scheme: "http" | "https";
   /** For `https`. */
   readonly tls?: ClientTls | undefined;
@@ -46,8 +48,8 @@ export class PeerPool {
 
   /** A peer that is not shared, for who is not talked to again; who asked for it closes it. */
   apart(address: string): Peer {
-    const { clock, random, scheme, tls } = this.#options;
-    return new Peer(`${scheme}://${address}`, { clock, random, ...(tls === undefined ? {} : { tls }) });
+    const { clock, random, transport, scheme, tls } = this.#options;
+    return new Peer(`${scheme}://${address}`, { clock, random, transport, ...(tls === undefined ? {} : { tls }) });
   }
 
   /** Closes the peers of all other addresses, once their answers in flight are there. */

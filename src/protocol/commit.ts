@@ -18,10 +18,15 @@
  * and, if others had time to go on without us, part of their history.
  */
 import { type Budget, type BudgetLimit, budgetReadyAtMs, fullBudget, spendBudget } from "./budget.ts";
-import { backoffMs, type Decision, elapsedMs, type Instant, instantOf, type Moment } from "./moment.ts";
-
-/** History younger than this is never trimmed: half of the shortest retention (docs/architecture.md §4). */
-const TRIM_AGE_MIN_MS = 30 * 60_000;
+import {
+  backoffMs,
+  type Decision,
+  elapsedMs,
+  type Instant,
+  instantOf,
+  type Moment,
+  TRIM_AGE_MIN_MS,
+} from "./moment.ts";
 
 export interface CommitSettings {
   readonly heartbeatIntervalMs: number;
@@ -168,7 +173,7 @@ export function stepCommit(
     case "readBackAnswered":
       if (phase.name !== "readingBack") return proceed(state, [], settings, moment);
       if (event.found === "ours") return created(state, phase.attempt, settings, moment);
-      if (event.found === "other") return end(state, "fenced", "notWritten", false);
+      if (event.found === "other") return end(state, "fenced", fateOfOther(phase.attempt, moment), false);
       if (event.found === "failed") return pause(state, "readingBack", phase.attempt, settings, moment);
       // After a failure there was a pause already; "exists" and then missing is what must not go round at once.
       if (phase.attempt.failures > 0) return resume(state, "putting", phase.attempt);
@@ -254,7 +259,7 @@ function acknowledged(
     const ended = end(state, "steppedDown", "acknowledged", false);
     return {
       ...ended,
-      state: { ...ended.state, durableEpoch: attempt.epoch },
+      state: { ...ended.state, durableEpoch: attempt.epoch, provenAt: attempt.began },
       actions: [acknowledge, ...ended.actions],
     };
   }
@@ -283,20 +288,22 @@ function audited(
       const ended = end(state, "fenced", "acknowledged", false);
       return {
         ...ended,
-        state: { ...ended.state, durableEpoch: attempt.epoch },
+        state: { ...ended.state, durableEpoch: attempt.epoch, provenAt: attempt.began },
         actions: [{ type: "acknowledge", epoch: attempt.epoch }, ...ended.actions],
       };
     }
-    case "withoutUs": {
-      // So late ours may have been part of history, built upon, and trimmed since.
-      const isLate = moment.nowMs - attempt.began.ms > TRIM_AGE_MIN_MS;
-      return end(state, "fenced", isLate ? "unknown" : "notWritten", true);
-    }
+    case "withoutUs":
+      return end(state, "fenced", fateOfOther(attempt, moment), true);
     case "unknown":
       return end(state, "fenced", "unknown", false);
     case "failed":
       return pause(state, "auditing", attempt, settings, moment);
   }
+}
+
+/** The number is another's. After long, ours may have been part of history all the same, built upon, and trimmed since. */
+function fateOfOther(attempt: Attempt, moment: Moment): "notWritten" | "unknown" {
+  return elapsedMs(attempt.began, moment) > TRIM_AGE_MIN_MS ? "unknown" : "notWritten";
 }
 
 function end(

@@ -1,6 +1,6 @@
 /** What following knows, hears and does; `follow.ts` decides. */
 import { type ContactSettings, type LeaderContact, NO_CONTACT, reliedOnUntilMs } from "./leader-contact.ts";
-import { type Instant, instantOf, type Moment, NEVER } from "./moment.ts";
+import { elapsedMs, type Instant, instantOf, type Moment, NEVER, TRIM_AGE_MIN_MS } from "./moment.ts";
 
 export interface FollowSettings extends ContactSettings {
   /** False for followers: they never claim. */
@@ -42,7 +42,7 @@ export interface FollowState {
   readonly pollAtMs: number;
   /** When the store was last asked for later epochs. */
   readonly askedAt: Instant;
-  /** The same of the last time that it answered, and that nothing was hidden behind a gap. */
+  /** As of when the epoch after the applied one did not exist: the store answered so, or the leader that hands over. */
   readonly provenAt: Instant;
   /** Failures in a row. */
   readonly failures: number;
@@ -69,7 +69,8 @@ export type FollowEvent =
   | { readonly type: "accepting" }
   /** The leader knows that, and steps down with an epoch that it begins after having heard it. */
   | { readonly type: "handover" }
-  | { readonly type: "fetchAnswered"; readonly found: "missing" | "failed" }
+  /** `late`: the answer came so long after anything was known that it is not taken. */
+  | { readonly type: "fetchAnswered"; readonly found: "missing" | "failed" | "late" }
   /** The fetched epoch was verified and applied. */
   | { readonly type: "applied"; readonly epoch: number; readonly hasLeader: boolean }
   /** The fetched object is damaged (`damaged`), or our state is not the one that it builds on (`diverged`). */
@@ -83,6 +84,8 @@ export type FollowEvent =
       readonly epoch: number;
       readonly hasLeader: boolean;
       readonly steppedDown: boolean;
+      /** As of when nobody else had gone on from that epoch. */
+      readonly provenAt: Instant;
       /** Whether the claim was ever durable. */
       readonly wasLeading: boolean;
       /** History went on without our epochs: the next one in the store may be our own orphan. */
@@ -94,7 +97,7 @@ export type FollowAction =
   /** List what is after this epoch. */
   | { readonly type: "ask"; readonly afterEpoch: number }
   | { readonly type: "bootstrap" }
-  /** `provenAt`: when the store was asked for later epochs, and none was hidden. */
+  /** `provenAt`: as of when the epoch to claim did not exist. */
   | { readonly type: "claim"; readonly reason: ClaimReason; readonly provenAt: Instant };
 
 /**
@@ -128,6 +131,11 @@ export function beginFollow(
     wantedUntilMs: Number.NEGATIVE_INFINITY,
     contact: NO_CONTACT,
   };
+}
+
+/** Whether the epoch after the applied one may have been written, trimmed and created again since anything was known. */
+export function mayBeTrimmed(state: FollowState, moment: Moment): boolean {
+  return Math.min(elapsedMs(state.progressAt, moment), elapsedMs(state.provenAt, moment)) > TRIM_AGE_MIN_MS;
 }
 
 /** How long epochs may have been missing here, in milliseconds: 0 while the leader's stream says that there are none. */

@@ -22,6 +22,7 @@ import {
   type FollowEvent,
   type FollowSettings,
   type FollowState,
+  mayBeTrimmed,
   STORE_CLOCK_MARGIN_MS,
 } from "./follow-state.ts";
 import {
@@ -90,6 +91,7 @@ function react(state: FollowState, event: FollowEvent, settings: FollowSettings,
       return { state: handedOver(state, settings, nowMs) };
     case "fetchAnswered":
       if (state.activity !== "fetching") return { state };
+      if (event.found === "late") return { state: { ...state, activity: "waiting", mustAsk: true, pollAtMs: nowMs } };
       return { state: event.found === "failed" ? failed(state, settings, moment) : missing(state, settings, moment) };
     case "applied":
       return { state: applied(state, event.epoch, event.hasLeader, settings, moment) };
@@ -201,16 +203,11 @@ function offered(
     : current;
 }
 
-/**
- * The leader's last epoch is begun after it heard that we accepted: so when we did, the epoch after that one did not
- * exist, and could not be trimmed since. That is what asking the store would have told.
- */
 function handedOver(state: FollowState, settings: FollowSettings, nowMs: number): FollowState {
   if (!settings.candidate) return state;
-  const { acceptedAt: provenAt } = state.contact;
   const contact = { ...state.contact, successorUntilMs: nowMs + settings.sessionTimeoutMs };
   // Whoever is asked to lead need not let others first, though it stepped down itself a moment ago.
-  return { ...state, contact, provenAt, noClaimBeforeMs: Number.NEGATIVE_INFINITY };
+  return { ...state, contact, noClaimBeforeMs: Number.NEGATIVE_INFINITY };
 }
 
 /** The node that finds the leader's address refusing asks the store whether anything came after. */
@@ -241,6 +238,9 @@ function applied(
     activity: "waiting",
     progressAt: instantOf(moment),
     staleAtJoin: false,
+    // The leader's last epoch was begun after it heard that we accepted: so when we did, the epoch after that one did not
+    // exist, and could not be trimmed since. That is what asking the store would have told.
+    provenAt: isSuccessor ? contact.acceptedAt : state.provenAt,
     claimAtMs: isSuccessor ? Math.max(nowMs, state.noClaimBeforeMs) : undefined,
     failures: 0,
     divergences: 0,
@@ -294,9 +294,11 @@ function answered(
     case "hole":
       return { state: { ...state, activity: "bootstrapping" }, action: { type: "bootstrap" } };
     case "next": {
-      const provenAt = state.askedAt;
+      // It may be one that was trimmed, and that a paused leader has just created again.
+      if (mayBeTrimmed(state, moment))
+        return { state: { ...state, activity: "bootstrapping" }, action: { type: "bootstrap" } };
       return {
-        state: { ...state, provenAt, activity: "fetching", staleAtJoin: false, mustAsk: false },
+        state: { ...state, activity: "fetching", staleAtJoin: false, mustAsk: false },
         action: { type: "fetch", epoch: state.epoch + 1 },
       };
     }
@@ -336,6 +338,7 @@ function leadershipEnded(
   return {
     ...began,
     contact,
+    progressAt: event.provenAt,
     mustAsk: event.isLeftBehind === true,
     noClaimBeforeMs: nowMs + pauseMs,
     wantedEpoch,

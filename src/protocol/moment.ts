@@ -21,6 +21,12 @@ export function instantOf(moment: Moment): Instant {
   return { ms: moment.nowMs, wallMs: moment.wallMs };
 }
 
+/**
+ * History younger than this is never trimmed: half of the shortest retention, the other half is for what clocks and
+ * requests take (docs/protocol.md).
+ */
+export const TRIM_AGE_MIN_MS: number = 30 * 60_000;
+
 /** How long ago that was, by the clock that says more: one of them stands still while a machine is suspended. */
 export function elapsedMs(since: Instant, moment: Moment): number {
   return Math.max(moment.nowMs - since.ms, moment.wallMs - since.wallMs);

@@ -169,6 +169,24 @@ describe("P6: answers of the store", () => {
       2200: readBack ours → acknowledge 8, wake 6000`);
   });
 
+  test("P6: exists and other, long after: ours may have been part of history and trimmed since", () => {
+    const scenario = Scenario.leading();
+    scenario.play("1000: submitted → seal 8 keep, put 8");
+    scenario.wallOffsetMs = 2 * 60 * 60_000;
+    scenario.play(`
+      1100: put exists → readBack 8
+      1200: readBack other → end fenced unknown`);
+  });
+
+  test("P6: a machine that was suspended does not report an epoch as not written that history may have built upon", () => {
+    const scenario = Scenario.leading();
+    scenario.play("1000: submitted → seal 8 keep, put 8");
+    scenario.wallOffsetMs = 2 * 60 * 60_000;
+    scenario.play(`
+      1100: put created → audit 8
+      1200: audit withoutUs → end fenced unknown delete`);
+  });
+
   test("exists and other: fenced, and not written", () => {
     Scenario.leading().play(`
       1000: submitted → seal 8 keep, put 8

@@ -26,6 +26,8 @@ function eventOf(text: string): FollowEvent {
   switch (type) {
     case "missing":
       return { type: "fetchAnswered", found: "missing" };
+    case "late":
+      return { type: "fetchAnswered", found: "late" };
     case "fetchFailed":
       return { type: "fetchAnswered", found: "failed" };
     case "applied":
@@ -52,6 +54,7 @@ function eventOf(text: string): FollowEvent {
         epoch: Number(a),
         hasLeader: type === "fenced",
         steppedDown: type !== "fenced",
+        provenAt: { ms: 0, wallMs: 0 },
         wasLeading: b !== "lost",
       };
     default:
@@ -99,6 +102,47 @@ class Scenario {
     return this;
   }
 }
+
+describe("after more than half an hour", () => {
+  const LATE = 31 * 60_000;
+
+  test("P2: a listing without a gap is not believed: the next epoch may have been trimmed and created again", () => {
+    new Scenario().play(`
+      0: tick → fetch 8
+      10: missing → wake 1010
+      ${LATE}: tick → ask after 7
+      ${LATE + 10}: asked next → bootstrap`);
+  });
+
+  test("P2: what a request brings that was under way all the time is not believed either", () => {
+    new Scenario().play(`
+      0: tick → fetch 8
+      ${LATE}: late → ask after 7
+      ${LATE + 10}: asked hole → bootstrap`);
+  });
+
+  test("that the store was asked in between, and had nothing, is as good as an epoch", () => {
+    const scenario = new Scenario({ candidate: false }).play(`
+      0: tick → fetch 8
+      10: missing → wake 1010`);
+    for (let nowMs = 25_000; nowMs <= LATE; nowMs += 25_000) {
+      expect(scenario.step(nowMs, "tick")).toBe("ask after 7");
+      scenario.step(nowMs, "asked none");
+    }
+    scenario.play(`
+      ${LATE + 25_000}: tick → ask after 7
+      ${LATE + 25_010}: asked next → fetch 8`);
+  });
+});
+
+test("P1: a listing that names later epochs proves no claim of one of them: they may be trimmed at this moment", () => {
+  new Scenario().play(`
+    0: tick → fetch 8
+    10: applied 8 vacant → fetch 9
+    20: missing → ask after 8
+    30: asked next → fetch 9
+    40: missing → ask after 8`);
+});
 
 describe("following", () => {
   test("epoch after epoch at once, then a poll every interval", () => {

@@ -2,6 +2,7 @@
 import { onTestFinished } from "vitest";
 import type { Leader } from "../../src/format/system-rows.ts";
 import { type FetchHandler, type Listener, listen } from "../../src/net/server.ts";
+import { systemTransport } from "../../src/net/transport.ts";
 import type { MemberClientParts } from "../../src/node/member-request.ts";
 import { PeerPool } from "../../src/node/peer-pool.ts";
 import { systemClock, systemRandom } from "../../src/platform/system.ts";
@@ -49,7 +50,7 @@ export function memberAt(uuid: string, address: string, az: string = "A", roles:
 
 /** What the clients of a node need, with real connections; the signature is the text that would be signed. */
 export function clientParts(serve: MemberClientParts["serve"] = () => new Response(SELF)): MemberClientParts {
-  const pool = new PeerPool({ clock: systemClock, random: systemRandom, scheme: "http" });
+  const pool = new PeerPool({ clock: systemClock, random: systemRandom, transport: systemTransport, scheme: "http" });
   onTestFinished(() => pool.close(0));
   const settings = { clock: systemClock, random: systemRandom } as MemberClientParts["parts"]["settings"];
   let attempts = 0;
