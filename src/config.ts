@@ -9,6 +9,7 @@ import type { Random } from "./base/random.ts";
 import { ClusterError } from "./errors.ts";
 import { systemTransport, type Transport } from "./net/transport.ts";
 import { systemClock, systemRandom } from "./platform/system.ts";
+import { createSqlite, type OpenSqlite } from "./sqlite/context.ts";
 import type { ObjectStore } from "./store/store.ts";
 
 const MIB = 1024 * 1024;
@@ -106,6 +107,8 @@ export interface ClusterOptions {
   readonly random?: Random | undefined;
   /** For simulations. */
   readonly transport?: Transport | undefined;
+  /** For simulations. */
+  readonly openSqlite?: OpenSqlite | undefined;
 }
 
 type Filled<Options> = { readonly [Name in keyof Options]-?: Exclude<Options[Name], undefined> };
@@ -181,6 +184,9 @@ const clusterShape = z.strictObject({
     .default(systemClock),
   random: z.custom<Random>(isObjectWith(["bytes", "fraction"]), "must be a Random").default(systemRandom),
   transport: z.custom<Transport>(isObjectWith(["listen", "connect"]), "must be a Transport").default(systemTransport),
+  openSqlite: z
+    .custom<OpenSqlite>((value) => typeof value === "function", "must be a function")
+    .default(() => createSqlite),
 });
 
 /** What relations between options compare; what is wrong by itself is `NaN` here, and no relation then fails. */

@@ -7,7 +7,6 @@ import { ClusterError, errorMessage, isClusterError } from "../errors.ts";
 import { epochText, LAST_SNAPSHOT_KEY, PREFIX, parseKey, snapshotKey, walKey } from "../format/keys.ts";
 import { sleep } from "../platform/sleep.ts";
 import { backoffMs } from "../protocol/moment.ts";
-import { createSqlite } from "../sqlite/context.ts";
 import { DurableImage } from "../sqlite/image.ts";
 import { ReplicaState, SystemReader } from "../sqlite/replica-state.ts";
 import { Writer } from "../sqlite/writer.ts";
@@ -86,7 +85,7 @@ export async function completeInit(
   meter: ByteMeter = new ByteMeter({ signal }),
 ): Promise<void> {
   const { store, settings } = parts;
-  const system = new SystemReader(await createSqlite(settings.clock, settings.random));
+  const system = new SystemReader(await settings.openSqlite(settings.clock, settings.random));
   try {
     const state = ReplicaState.empty(system);
     if (!(await applyFirstEpoch(state, store, signal))) return;
@@ -140,7 +139,7 @@ export async function hasEpochs(store: ObjectStore, signal: AbortSignal | undefi
 }
 
 async function emptyFirstEpoch({ settings }: HistoryParts): Promise<Uint8Array> {
-  const context = await createSqlite(settings.clock, settings.random);
+  const context = await settings.openSqlite(settings.clock, settings.random);
   const { last_update, ...rows } = firstRows(settings);
   const writer = Writer.create(context, new DurableImage(), rows);
   try {
@@ -151,8 +150,8 @@ async function emptyFirstEpoch({ settings }: HistoryParts): Promise<Uint8Array> 
 }
 
 async function importedFirstEpoch(file: string, { settings }: HistoryParts, meter: ByteMeter): Promise<Uint8Array> {
-  const { clock, random } = settings;
-  const context = await createSqlite(clock, random);
+  const { clock, random, openSqlite } = settings;
+  const context = await openSqlite(clock, random);
   const database = await importFile(file, context, new Map(Object.entries(firstRows(settings))), meter);
   return encodeFirstEpoch(database, random, () => {});
 }

@@ -33,9 +33,9 @@ export async function restoreReplica(
   options: OpenAtOptions = {},
 ): Promise<Replica> {
   const { store, log, settings } = parts;
-  const { fetchParallel: parallel, fetchBytesMax: bytesMax, clock, random } = settings;
+  const { fetchParallel: parallel, fetchBytesMax: bytesMax, clock, random, openSqlite } = settings;
   const { signal, onProgress } = options;
-  const replica = await Replica.create(clock, random);
+  const replica = await Replica.create(clock, random, openSqlite);
   try {
     const system = replica.system;
     const { state } = await restore({ store, system, parallel, bytesMax, log, signal, onProgress, upTo: epoch });

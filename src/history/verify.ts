@@ -45,7 +45,8 @@ export async function verifyHistory(
   from: number,
   work: VerifyWork,
 ): Promise<VerifyReport> {
-  const replica = await Replica.create(parts.settings.clock, parts.settings.random);
+  const { clock, random, openSqlite } = parts.settings;
+  const replica = await Replica.create(clock, random, openSqlite);
   try {
     return await new Verification(parts, extent, from, work, replica).run();
   } finally {

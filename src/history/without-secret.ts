@@ -5,7 +5,6 @@
 import { Buffer } from "node:buffer";
 import { ClusterError } from "../errors.ts";
 import { PAGE_BYTES } from "../format/wal.ts";
-import { createSqlite } from "../sqlite/context.ts";
 import type { PageSource } from "../sqlite/image.ts";
 import { ScratchDatabase, type SystemRowMap } from "../sqlite/scratch-database.ts";
 import { copyPages, LayeredFile } from "../sqlite/scratch-files.ts";
@@ -34,9 +33,9 @@ export interface Cleaning {
  */
 export async function withoutSecret(cleaning: Cleaning, parts: HistoryParts, meter: ByteMeter): Promise<PageSource> {
   const { source, secret } = cleaning;
-  const { clock, random } = parts.settings;
+  const { clock, random, openSqlite } = parts.settings;
   const layered = new LayeredFile(source);
-  const scratch = new ScratchDatabase(await createSqlite(clock, random), layered);
+  const scratch = new ScratchDatabase(await openSqlite(clock, random), layered);
   const pause = () => new Promise<void>((resolve) => clock.soon(resolve));
   try {
     scratch.replaceSystemRows(cleaning.rows(scratch.systemRows));

@@ -18,7 +18,7 @@ import {
   mayBeTrimmed,
 } from "../protocol/follow-state.ts";
 import { judgeLaterEpochs } from "../protocol/later-epochs.ts";
-import { elapsedMs, type Instant } from "../protocol/moment.ts";
+import { elapsedMs, type Instant, instantOf, NEVER } from "../protocol/moment.ts";
 import type { Replica } from "../sqlite/replica.ts";
 import type { LeadershipEnd } from "./leadership.ts";
 import { Machine, momentOf } from "./machine.ts";
@@ -45,7 +45,7 @@ export class Following {
   readonly #settings: FollowSettings;
   readonly #pushed = new PushBuffer();
   readonly #abort = new AbortController();
-  #provenAtMs = Number.NEGATIVE_INFINITY;
+  #provenAt: Instant = NEVER;
 
   constructor(parts: NodeParts, replica: Replica, candidate: boolean, newestAgeMs: number, events: FollowingEvents) {
     this.#parts = parts;
@@ -81,9 +81,9 @@ export class Following {
     return lagMs(this.#machine.state, this.#settings, this.#parts.settings.clock.monotonicMs());
   }
 
-  /** When what is applied was last found to be all that there is, by the monotonic clock. */
-  get provenAtMs(): number {
-    return this.#provenAtMs;
+  /** When what is applied was last found to be all that there is. */
+  get provenAt(): Instant {
+    return this.#provenAt;
   }
 
   /** How long ago an epoch was applied, in milliseconds. After long, that the next one is missing proves nothing. */
@@ -183,8 +183,8 @@ export class Following {
   async #fetch(epoch: number): Promise<FollowEvent> {
     const applied = this.#applyPushed(epoch);
     if (applied !== undefined) return applied;
-    const { clock } = this.#parts.settings;
-    const askedAtMs = clock.monotonicMs();
+    const { clock, random } = this.#parts.settings;
+    const asked = instantOf(momentOf(clock, random));
     const isContinuous = this.silentMs <= this.#settings.sessionTimeoutMs;
     const asking = new AbortController();
     const signal = AbortSignal.any([this.#abort.signal, asking.signal]);
@@ -204,7 +204,7 @@ export class Following {
     this.#abort.signal.throwIfAborted();
     if (this.#isLate()) return { type: "fetchAnswered", found: "late" };
     if (object === undefined) {
-      if (isContinuous) this.#provenAtMs = Math.max(this.#provenAtMs, askedAtMs);
+      if (isContinuous && asked.ms > this.#provenAt.ms) this.#provenAt = asked;
       this.#events.onTrouble(undefined);
       return { type: "fetchAnswered", found: "missing" };
     }

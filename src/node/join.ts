@@ -91,7 +91,7 @@ export async function join(settings: ClusterSettings, options: JoinOptions, cand
       startedAt: new Date(clock.wallMs()).toISOString(),
       candidate,
     };
-    replica = await Replica.create(clock, random);
+    replica = await Replica.create(clock, random, settings.openSqlite);
     const restored = await readReplica(replica, parts, options);
     replica.expectCluster(settings.id);
     const secret = secretOf(replica, settings);

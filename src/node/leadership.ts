@@ -16,7 +16,7 @@ import {
   type CommitState,
   stepCommit,
 } from "../protocol/commit.ts";
-import type { Instant } from "../protocol/moment.ts";
+import { elapsedMs, type Instant } from "../protocol/moment.ts";
 import type { Replica } from "../sqlite/replica.ts";
 import { BatchLostError, type SystemRowChanges, type Transaction, Writer } from "../sqlite/writer.ts";
 import {
@@ -137,7 +137,8 @@ export class Leadership {
 
   /** How long ago, at the most, somebody else could have gone on without us, in milliseconds. */
   get provenAgeMs(): number {
-    return this.#parts.settings.clock.monotonicMs() - this.#machine.state.provenAt.ms;
+    const { clock, random } = this.#parts.settings;
+    return elapsedMs(this.#machine.state.provenAt, momentOf(clock, random));
   }
 
   /** See `ClusterNode.transaction`. */

@@ -135,7 +135,7 @@ export class ClusterNode {
     this.#syncing = new Syncing(parts, {
       epoch: () => replica.epoch,
       leadingProvenAgeMs: () => (this.#leadership?.isLeading ? this.#leadership.provenAgeMs : undefined),
-      provenAtMs: () => this.#following.provenAtMs,
+      provenAt: () => this.#following.provenAt,
       silentMs: () => this.#following.silentMs,
       barrier: (signal, timeoutMs) => this.barrier(signal, timeoutMs),
       want: (epoch, untilMs) => this.#following.want(epoch, untilMs),
@@ -298,6 +298,7 @@ export class ClusterNode {
       members: this.#members.current,
       replica: {
         epoch: replica.epoch,
+        state_checksum: image.stateChecksum,
         last_update: replica.rows.lastUpdate ?? null,
         snapshot_epoch: this.#keeper.snapshotEpoch,
         lag_ms: Math.round(this.lagMs),

@@ -22,6 +22,8 @@ export interface NodeStatus {
   readonly members: readonly Member[];
   readonly replica: {
     readonly epoch: number;
+    /** Of the whole database: nodes at the same epoch have the same one. */
+    readonly state_checksum: string;
     /** RFC 3339, by the clock of the leader that wrote the epoch. */
     readonly last_update: string | null;
     /** The newest snapshot that this node knows of. */

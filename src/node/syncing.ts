@@ -2,10 +2,12 @@
 import { ClusterError, errorMessage } from "../errors.ts";
 import { walKey } from "../format/keys.ts";
 import { listObjects } from "../history/listing.ts";
+import { expectManyListeners } from "../platform/listeners.ts";
 import { sleep } from "../platform/sleep.ts";
-import { backoffMs } from "../protocol/moment.ts";
+import { backoffMs, elapsedMs, type Instant, instantOf, type Moment } from "../protocol/moment.ts";
 import type { DurableEpoch } from "./batch.ts";
 import { EpochWaiters } from "./epoch-waiters.ts";
+import { momentOf } from "./machine.ts";
 import type { NodeParts } from "./parts.ts";
 
 /** How fresh `sync` makes the node. */
@@ -21,8 +23,8 @@ export interface SyncingNode {
   epoch(): number;
   /** As the leader: how long ago, at the most, somebody else could have gone on; `undefined` for who does not lead. */
   leadingProvenAgeMs(): number | undefined;
-  /** When the database was last found to hold all that there is, by the monotonic clock. */
-  provenAtMs(): number;
+  /** When the database was last found to hold all that there is. */
+  provenAt(): Instant;
   /** How long ago an epoch was applied. */
   silentMs(): number;
   /** An epoch of the leader's that begins after the call. */
@@ -32,7 +34,7 @@ export interface SyncingNode {
 }
 
 interface Proof {
-  readonly beganMs: number;
+  readonly began: Instant;
   readonly done: Promise<void>;
 }
 
@@ -57,16 +59,18 @@ export class Syncing {
   readonly #parts: NodeParts;
   readonly #node: SyncingNode;
   readonly #waiters = new EpochWaiters();
+  readonly #closing = new AbortController();
   #proof: Proof | undefined;
-  #closed: { readonly reason: unknown } | undefined;
 
   constructor(parts: NodeParts, node: SyncingNode) {
     this.#parts = parts;
     this.#node = node;
+    expectManyListeners(this.#closing.signal);
   }
 
   /** Resolves when the node is as fresh as that. */
-  async sync(level: SyncLevel, signal: AbortSignal, timeoutMs: number): Promise<void> {
+  async sync(level: SyncLevel, caller: AbortSignal, timeoutMs: number): Promise<void> {
+    const signal = AbortSignal.any([caller, this.#closing.signal]);
     if (level === "linearizable")
       await this.#reach((await this.#node.barrier(signal, timeoutMs)).epoch, signal, timeoutMs);
     else if ("atLeast" in level) await this.#reach(level.atLeast, signal, timeoutMs);
@@ -80,7 +84,7 @@ export class Syncing {
 
   /** Rejects everyone who waits. */
   close(reason: unknown): void {
-    this.#closed = { reason };
+    this.#closing.abort(reason);
     this.#waiters.close(reason);
   }
 
@@ -91,16 +95,18 @@ export class Syncing {
   }
 
   async #freshen(maxStalenessMs: number, signal: AbortSignal, timeoutMs: number): Promise<void> {
-    const notBeforeMs = this.#nowMs() - maxStalenessMs;
+    const called = this.#moment();
+    // By both clocks: one of them does not tell for how long the machine was suspended.
+    const isFresh = (instant: Instant) => elapsedMs(instant, called) <= maxStalenessMs;
     const leadingAgeMs = this.#node.leadingProvenAgeMs();
     if (leadingAgeMs !== undefined) {
       if (leadingAgeMs > maxStalenessMs) await this.#node.barrier(signal, timeoutMs);
       return;
     }
     const { clock, random, retryBaseMs, retryMaxMs } = this.#parts.settings;
-    for (let failures = 0; this.#node.provenAtMs() < notBeforeMs; ) {
+    for (let failures = 0; !isFresh(this.#node.provenAt()); ) {
       // One question serves everyone to whom it is recent enough.
-      if (this.#proof === undefined || this.#proof.beganMs < notBeforeMs) this.#proof = this.#prove(signal, timeoutMs);
+      if (this.#proof === undefined || !isFresh(this.#proof.began)) this.#proof = this.#prove(signal, timeoutMs);
       const proof = this.#proof;
       try {
         await proof.done;
@@ -111,13 +117,12 @@ export class Syncing {
         if (signal.aborted) throw error;
         this.#parts.log({ level: "debug", event: "sync_failed", reason: errorMessage(error) });
         await sleep(clock, backoffMs(++failures, retryBaseMs, retryMaxMs, random.fraction()), signal);
-        if (this.#closed !== undefined) throw this.#closed.reason;
       }
     }
   }
 
   #prove(signal: AbortSignal, timeoutMs: number): Proof {
-    return { beganMs: this.#nowMs(), done: this.#readAll(signal, timeoutMs) };
+    return { began: instantOf(this.#moment()), done: this.#readAll(signal, timeoutMs) };
   }
 
   /** Reaches the newest epoch that the store has at this moment. */
@@ -133,5 +138,10 @@ export class Syncing {
 
   #nowMs(): number {
     return this.#parts.settings.clock.monotonicMs();
+  }
+
+  #moment(): Moment {
+    const { clock, random } = this.#parts.settings;
+    return momentOf(clock, random);
   }
 }

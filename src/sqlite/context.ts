@@ -11,8 +11,11 @@ import { Sqlite } from "./wasm.ts";
 const SQLITE_ROW = 100;
 const PROBE_PATH = "/probe";
 
+/** Where a node gets its SQLite instances from. */
+export type OpenSqlite = (clock: Clock, random: Random) => Promise<SqliteContext>;
+
 /** A WASM instance with our VFS, ready for connections. */
-export async function createSqlite(clock: Clock, random: Random): Promise<SqliteContext> {
+export const createSqlite: OpenSqlite = async (clock: Clock, random: Random): Promise<SqliteContext> => {
   const sqlite = await Sqlite.create();
   const vfs = new Vfs(sqlite, clock, random, () => new MemoryFile());
   const slow: SqliteContext = { sqlite, vfs, codec: new ValueCodec(sqlite, undefined), rowidOffset: undefined };
@@ -27,4 +30,4 @@ export async function createSqlite(clock: Clock, random: Random): Promise<Sqlite
     connection.close();
     vfs.delete(PROBE_PATH);
   }
-}
+};

@@ -119,9 +119,12 @@ export class ReplicaState {
     if (walHash === this.#walHash || (this.#walHash === undefined && this.#holds(wal)))
       this.#refuse(what, "WAL", `another than that of epoch ${this.#epoch}`, "the same", true);
     const rows = this.#system.read(new WalLayer(this.image, wal), what);
+    const headerPageCount = expectOwnSize(wal, what);
     if (this.#rows !== undefined) {
       this.#expectCluster(rows, this.#rows.clusterId, what);
       this.#verifyChain(rows, this.#rows, what);
+      if (headerPageCount === undefined && wal.pageCount !== this.image.pageCount)
+        this.#refuse(what, "pages of the database", String(this.image.pageCount), String(wal.pageCount));
     }
     return { epoch: this.#epoch + 1, wal, walHash, rows };
   }
@@ -155,6 +158,7 @@ export class ReplicaState {
       throw new Error(`${what} does not lead on from epoch ${this.#epoch}`);
     const { clusterId } = this.rows;
     const wal = parsePack(bytes, clusterId, range, what);
+    expectOwnSize(wal, what);
     const pageCountBefore = this.image.pageCount;
     this.image.apply(wal);
     const rows = this.#system.read(this.image, what);
@@ -178,6 +182,7 @@ export class ReplicaState {
   ): "confirmed" | "contradicted" | "untold" {
     const { clusterId } = this.rows;
     const wal = parsePack(bytes, clusterId, range, what);
+    expectOwnSize(wal, what);
     if (next === undefined) return "untold";
     try {
       const layers = new WalLayer(new WalLayer(this.image, wal), parseWal(next.bytes, next.key));
@@ -276,6 +281,29 @@ export function isMisplaced(error: ClusterError): boolean {
 /** Whether an epoch builds on another state than the one that it was verified against. */
 export function contradicts(error: ClusterError): boolean {
   return error.code === "diverged" && error.details["isMisplaced"] !== true;
+}
+
+/** Where page 1 keeps the size of the database: https://www.sqlite.org/fileformat2.html#in_header_database_size */
+const PAGE_COUNT_OFFSET = 28;
+
+/**
+ * The size of the database that page 1 tells, `undefined` if the WAL does not hold it: then the size has not changed.
+ * Refuses a WAL whose commit tells of another one: nothing else bounds how many pages it adds without writing them, and
+ * each takes memory.
+ */
+function expectOwnSize({ bytes, pageNumbers, pageCount: found }: Wal, what: string): number | undefined {
+  const frame = pageNumbers.lastIndexOf(1);
+  if (frame === -1) return undefined;
+  const start = bytes.byteOffset + framePageOffset(frame) + PAGE_COUNT_OFFSET;
+  const expected = new DataView(bytes.buffer, start, 4).getUint32(0);
+  if (found === expected) return expected;
+  const where = "commit, pages of the database";
+  throw new ClusterError(
+    "corrupt",
+    "wal_corrupt",
+    `${what} is damaged and was not applied: ${where}: page 1 tells of ${expected}, the commit of ${found}`,
+    { object: what, where, expected, found },
+  );
 }
 
 /** The pages that a WAL writes, and those that it cuts off: should the database grow again, they are not what they were. */

@@ -4,7 +4,7 @@ import type { Random } from "../base/random.ts";
 import { ClusterError } from "../errors.ts";
 import type { SystemRows } from "../format/system-rows.ts";
 import type { SqliteContext } from "./connection.ts";
-import { createSqlite } from "./context.ts";
+import { createSqlite, type OpenSqlite } from "./context.ts";
 import { pinImage } from "./files.ts";
 import { type Db, ReaderPool } from "./reader.ts";
 import { ReplicaState, SystemReader, type VerifiedEpoch } from "./replica-state.ts";
@@ -24,8 +24,8 @@ export class Replica {
   }
 
   /** A replica of nothing yet, on a SQLite instance of its own. */
-  static async create(clock: Clock, random: Random): Promise<Replica> {
-    return new Replica(await createSqlite(clock, random));
+  static async create(clock: Clock, random: Random, open: OpenSqlite = createSqlite): Promise<Replica> {
+    return new Replica(await open(clock, random));
   }
 
   get db(): Db {

@@ -51,11 +51,15 @@ export class Vfs {
   readonly #entries = new Map<string, VfsEntry>();
   readonly #open = new Map<Pointer, VfsFile>();
   readonly #openTemporary: () => VfsFile;
+  #clock: Clock;
+  #random: Random;
   /** The last exception of a file; SQLite itself only knows "I/O error". */
   lastError: unknown;
 
   constructor(sqlite: Sqlite, clock: Clock, random: Random, openTemporary: () => VfsFile) {
     this.#openTemporary = openTemporary;
+    this.#clock = clock;
+    this.#random = random;
     const { api, module } = sqlite;
     const vfs = new api.sqlite3_vfs();
     const io = new api.sqlite3_io_methods();
@@ -67,7 +71,7 @@ export class Vfs {
     // The default one, because that is the one which SQLite asks for the seed of its random numbers.
     module.vfs.installVfs({
       io: { struct: io, methods: this.#ioMethods(sqlite) },
-      vfs: { struct: vfs, methods: this.#vfsMethods(sqlite, clock, random, io), name: VFS_NAME, asDefault: true },
+      vfs: { struct: vfs, methods: this.#vfsMethods(sqlite, io), name: VFS_NAME, asDefault: true },
     });
   }
 
@@ -79,6 +83,15 @@ export class Vfs {
   /** Takes the path away; files that are open stay so. */
   delete(path: string): void {
     this.#entries.delete(path);
+  }
+
+  /** Forgets every file, for another user of the instance; SQLite's memory must have been set back, see `Sqlite.restore`. */
+  reset(clock: Clock, random: Random): void {
+    this.#entries.clear();
+    this.#open.clear();
+    this.#clock = clock;
+    this.#random = random;
+    this.lastError = undefined;
   }
 
   #ioMethods(sqlite: Sqlite): Record<string, unknown> {
@@ -121,7 +134,7 @@ export class Vfs {
     };
   }
 
-  #vfsMethods(sqlite: Sqlite, clock: Clock, random: Random, io: CStructPointer): Record<string, unknown> {
+  #vfsMethods(sqlite: Sqlite, io: CStructPointer): Record<string, unknown> {
     return {
       xOpen: (_vfs: Pointer, name: Pointer, pointer: Pointer, flags: number, outFlags: Pointer) => {
         const path = name === 0 ? undefined : sqlite.cString(name);
@@ -150,16 +163,16 @@ export class Vfs {
         return SQLITE_OK;
       },
       xRandomness: (_vfs: Pointer, bytes: number, out: Pointer) => {
-        sqlite.heap.set(random.bytes(bytes), out);
+        sqlite.heap.set(this.#random.bytes(bytes), out);
         return bytes;
       },
       xSleep: (_vfs: Pointer, microseconds: number) => microseconds,
       xCurrentTime: (_vfs: Pointer, out: Pointer) => {
-        sqlite.view.setFloat64(out, UNIX_EPOCH_JULIAN_DAYS + clock.wallMs() / DAY_MS, true);
+        sqlite.view.setFloat64(out, UNIX_EPOCH_JULIAN_DAYS + this.#clock.wallMs() / DAY_MS, true);
         return SQLITE_OK;
       },
       xCurrentTimeInt64: (_vfs: Pointer, out: Pointer) => {
-        sqlite.view.setBigInt64(out, BigInt(Math.floor(UNIX_EPOCH_JULIAN_DAYS * DAY_MS + clock.wallMs())), true);
+        sqlite.view.setBigInt64(out, BigInt(Math.floor(UNIX_EPOCH_JULIAN_DAYS * DAY_MS + this.#clock.wallMs())), true);
         return SQLITE_OK;
       },
       xGetLastError: () => SQLITE_OK,

@@ -158,6 +158,22 @@ export class Sqlite {
     return this.api.sqlite3_js_rc_str(code) ?? this.api.sqlite3_js_rc_str(code & 0xff) ?? `SQLITE_${code}`;
   }
 
+  /** A copy of the memory as it is, up to its last byte that is not zero. */
+  save(): Uint8Array {
+    const { heap } = this;
+    let end = heap.length;
+    while (end > 0 && heap[end - 1] === 0) end--;
+    return heap.slice(0, end);
+  }
+
+  /**
+   * Sets the memory back to what `save` gave. Everything that was opened since is gone without having been closed, and
+   * must not be used.
+   */
+  restore(memory: Uint8Array): void {
+    this.heap.set(memory);
+  }
+
   #renew(): void {
     this.#heap = this.module.wasm.heap8u();
     this.#buffer = Buffer.from(this.#heap.buffer as ArrayBuffer);

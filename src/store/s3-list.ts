@@ -26,7 +26,11 @@ export async function listPage(client: S3Client, listing: S3Listing): Promise<Li
     if (result === undefined) throw client.badAnswer(request, "the listing is not one whole XML document");
     const objects = xmlChildren(result, "Contents").map((row) => objectInfo(client, request, result, row));
     assertOrder(client, request, listing, objects);
-    const more = xmlText(result, "IsTruncated") === "true";
+    const truncated = xmlText(result, "IsTruncated");
+    if (truncated !== "true" && truncated !== "false") {
+      throw client.badAnswer(request, "the listing does not tell whether it is complete");
+    }
+    const more = truncated === "true";
     if (objects.length > 0 || !more) return { objects, more };
     token = xmlText(result, "NextContinuationToken");
     if (token === undefined || pages === EMPTY_PAGES_MAX) {
@@ -45,10 +49,15 @@ function listRequest(listing: S3Listing, token: string | undefined): S3Request {
 
 function objectInfo(client: S3Client, request: S3Request, result: XmlNode, row: XmlNode): ObjectInfo {
   const text = xmlText(row, "Key");
-  const size = Number(xmlText(row, "Size") ?? Number.NaN);
+  const size = wholeNumber(xmlText(row, "Size"));
   const key = xmlText(result, "EncodingType") === "url" ? urlDecoded(text) : text;
   if (key === undefined || !Number.isSafeInteger(size)) throw client.badAnswer(request, "a row has no key or no size");
   return { key, size };
+}
+
+/** Not what `Number` takes: it reads no text at all as 0. */
+function wholeNumber(text = ""): number {
+  return /^\d+$/.test(text) ? Number(text) : Number.NaN;
 }
 
 /** AWS encodes a space as `+`, others as `%20`; all encode a plus sign. */

@@ -1,4 +1,4 @@
-import { XMLParser } from "fast-xml-parser";
+import { XMLParser, XMLValidator } from "fast-xml-parser";
 
 /** The part of an XML answer below its root element; leaves are text, repeated elements arrays. */
 export type XmlNode = string | { readonly [name: string]: XmlNode | readonly XmlNode[] };
@@ -18,10 +18,11 @@ const decoder = new TextDecoder();
 
 /** The root element of that name, or `undefined` if the bytes are not one whole such document. */
 export function parseXml(bytes: Uint8Array, rootName: string): XmlNode | undefined {
-  const text = decoder.decode(bytes).trimEnd();
-  // The parser takes a document that was cut off for a complete one.
+  // Servers that need long send spaces meanwhile.
+  const text = decoder.decode(bytes).trim();
+  // The parser takes a document that was cut off for a complete one, and any closing tag for the one that is due.
   const isWhole = text.endsWith(`</${rootName}>`) || new RegExp(`<${rootName}(\\s[^<>]*)?/>$`).test(text);
-  if (!isWhole) return undefined;
+  if (!isWhole || XMLValidator.validate(text) !== true) return undefined;
   try {
     return (parser.parse(text) as Record<string, XmlNode>)[rootName];
   } catch {
@@ -49,12 +50,14 @@ export function escapeXml(text: string): string {
   return text.replace(/[&<>"']/g, (character) => `&#${character.charCodeAt(0)};`);
 }
 
-const NAMED_ENTITIES: Readonly<Record<string, string>> = { amp: "&", lt: "<", gt: ">", quot: '"', apos: "'" };
+const NAMED_ENTITIES: ReadonlyMap<string, string> = new Map(
+  Object.entries({ amp: "&", lt: "<", gt: ">", quot: '"', apos: "'" }),
+);
 
 function decodeEntities(text: string): string {
   if (!text.includes("&")) return text;
   return text.replace(/&(?:#x([0-9a-fA-F]{1,6})|#([0-9]{1,7})|([a-z]+));/g, (whole, hex, decimal, name) => {
-    if (name !== undefined) return NAMED_ENTITIES[name] ?? whole;
+    if (name !== undefined) return NAMED_ENTITIES.get(name) ?? whole;
     const codePoint = hex === undefined ? Number.parseInt(decimal, 10) : Number.parseInt(hex, 16);
     return codePoint <= 0x10ffff ? String.fromCodePoint(codePoint) : whole;
   });

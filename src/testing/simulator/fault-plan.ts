@@ -1,0 +1,142 @@
+/** What is to go wrong in a simulation, and when: drawn from a seed, and a list, so that it can be cut down to what matters. */
+import type { SeededRandom } from "./seeded-random.ts";
+
+/** Faults of members, of the network, of the store. */
+export type Fault =
+  | { readonly kind: "crash" | "stop" | "pause" | "suspend"; readonly member: number }
+  | { readonly kind: "crashAll" | "rollingRestart" | "stepDown" }
+  | { readonly kind: "setWall"; readonly member: number; readonly byMs: number }
+  | { readonly kind: "partition"; readonly side: readonly number[] }
+  | { readonly kind: "isolate"; readonly member: number }
+  | { readonly kind: "oneWay" | "reset"; readonly member: number; readonly other: number }
+  | { readonly kind: "slowLink"; readonly member: number; readonly other: number; readonly byMs: number }
+  | { readonly kind: "outage" }
+  | { readonly kind: "storeless"; readonly member: number }
+  | { readonly kind: "slowStore"; readonly factor: number }
+  | { readonly kind: "refusals" | "lostRequests" | "lostAnswers" | "damagedReads"; readonly rate: number }
+  | { readonly kind: "lateLandings"; readonly rate: number; readonly landMsMax: number };
+
+export type FaultKind = Fault["kind"];
+
+export interface PlannedFault {
+  readonly atMs: number;
+  readonly durationMs: number;
+  readonly fault: Fault;
+}
+
+/** How often what goes wrong. */
+export interface PlanShape {
+  readonly memberCount: number;
+  readonly beginMs: number;
+  readonly endMs: number;
+  /** Between two faults, on average. */
+  readonly everyMs: number;
+  readonly sessionTimeoutMs: number;
+  readonly retentionMs: number;
+  /** Whether members may be away for longer than the retention. */
+  readonly acrossRetention: boolean;
+}
+
+/** S4 of docs/protocol.md. */
+const LANDING_MS_MAX = 15 * 60_000;
+
+/** The kinds, each as often as its weight says. */
+const WEIGHTS: Readonly<Record<FaultKind, number>> = {
+  crash: 6,
+  stop: 3,
+  pause: 6,
+  suspend: 3,
+  crashAll: 1,
+  rollingRestart: 1,
+  stepDown: 3,
+  setWall: 2,
+  partition: 3,
+  isolate: 3,
+  storeless: 3,
+  oneWay: 3,
+  reset: 2,
+  slowLink: 2,
+  outage: 2,
+  slowStore: 2,
+  refusals: 3,
+  lostRequests: 2,
+  lostAnswers: 4,
+  lateLandings: 3,
+  damagedReads: 1,
+};
+
+export const FAULT_KINDS: readonly FaultKind[] = Object.keys(WEIGHTS) as FaultKind[];
+const CHOICES: readonly FaultKind[] = FAULT_KINDS.flatMap((kind) => Array.from({ length: WEIGHTS[kind] }, () => kind));
+
+export function planFaults(random: SeededRandom, shape: PlanShape): PlannedFault[] {
+  const plan: PlannedFault[] = [];
+  for (let atMs = shape.beginMs + random.exponential(shape.everyMs); atMs < shape.endMs; ) {
+    const fault = drawFault(random, shape);
+    const durationMs = Math.min(drawDuration(random, fault, shape), shape.endMs - atMs);
+    plan.push({ atMs, durationMs, fault });
+    // At times one comes right after the other.
+    atMs += random.exponential(random.chance(0.2) ? shape.everyMs / 10 : shape.everyMs);
+  }
+  return plan;
+}
+
+function drawFault(random: SeededRandom, { memberCount, sessionTimeoutMs }: PlanShape): Fault {
+  const kind = random.pick(CHOICES);
+  const member = random.int(0, memberCount - 1);
+  const other = (member + random.int(1, memberCount - 1)) % memberCount;
+  switch (kind) {
+    case "crash":
+    case "stop":
+    case "pause":
+    case "suspend":
+    case "isolate":
+    case "storeless":
+      return { kind, member };
+    case "crashAll":
+    case "rollingRestart":
+    case "stepDown":
+    case "outage":
+      return { kind };
+    case "setWall": {
+      const byMs = random.pick([1, 1, 60, 3600]) * 1000 * random.between(-2, 2);
+      return { kind, member, byMs };
+    }
+    case "partition": {
+      const members = random.shuffled(Array.from({ length: memberCount }, (_, index) => index));
+      return { kind, side: members.slice(0, random.int(1, Math.floor(memberCount / 2))) };
+    }
+    case "oneWay":
+    case "reset":
+      return { kind, member, other };
+    case "slowLink":
+      return { kind, member, other, byMs: random.between(5, sessionTimeoutMs) };
+    case "slowStore":
+      return { kind, factor: random.pick([3, 10, 100]) };
+    case "refusals":
+    case "lostRequests":
+    case "lostAnswers":
+      return { kind, rate: random.pick([0.1, 0.5, 0.9]) };
+    case "damagedReads":
+      return { kind, rate: random.pick([0.05, 0.3]) };
+    case "lateLandings":
+      return { kind, rate: random.pick([0.2, 0.8]), landMsMax: Math.min(LANDING_MS_MAX, sessionTimeoutMs * 8) };
+  }
+}
+
+/** From a moment to several session time-outs; where asked for also longer than the retention. */
+function drawDuration(random: SeededRandom, { kind }: Fault, shape: PlanShape): number {
+  const { sessionTimeoutMs, retentionMs, acrossRetention } = shape;
+  const isAway =
+    kind === "pause" || kind === "suspend" || kind === "crash" || kind === "isolate" || kind === "storeless";
+  if (acrossRetention && isAway && random.chance(0.35)) return retentionMs * random.between(0.6, 1.8);
+  return sessionTimeoutMs * random.pick([0.05, 0.3, 0.8, 1.2, 2, 4]) * random.between(0.7, 1.3);
+}
+
+/** For people. */
+export function describeFault({ atMs, durationMs, fault }: PlannedFault): string {
+  const { kind, ...how } = fault;
+  const details = Object.entries(how).map(
+    ([name, value]) => `${name} ${typeof value === "number" ? Math.round(value * 100) / 100 : value}`,
+  );
+  return `${(atMs / 1000).toFixed(3)} s: ${kind} for ${(durationMs / 1000).toFixed(3)} s${details.length > 0 ? `, ${details.join(", ")}` : ""}`;
+}

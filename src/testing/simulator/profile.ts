@@ -1,0 +1,86 @@
+/** Kinds of simulated clusters: how fast they live, and what their faults are made for. */
+import type { ClusterOptions } from "../../config.ts";
+import type { StoreSpeed } from "./weather.ts";
+
+export interface Profile {
+  readonly name: string;
+  /** Of the members; a time-out of theirs is the unit of most faults. */
+  readonly settings: Partial<ClusterOptions> & { readonly sessionTimeoutMs: number; readonly retentionMs: number };
+  /** Time with faults. */
+  readonly faultyMs: number;
+  /** Between two faults, on average. */
+  readonly faultEveryMs: number;
+  readonly acrossRetention: boolean;
+  readonly store: StoreSpeed;
+  /** Between two operations of a client, on average. */
+  readonly thinkMs: number;
+  readonly clientCount: number;
+  /** After the last fault everything has come to rest within this. */
+  readonly settleMs: number;
+}
+
+const HOUR_MS = 3_600_000;
+const FAST_STORE: StoreSpeed = { leastMs: 0.5, jitterMs: 1, tailRate: 0.01, tailFactor: 50 };
+const REMOTE_STORE: StoreSpeed = { leastMs: 8, jitterMs: 10, tailRate: 0.01, tailFactor: 20 };
+
+/** Short time-outs, much traffic: election, fencing, the stream. */
+const BRISK: Profile = {
+  name: "brisk",
+  settings: {
+    heartbeatIntervalMs: 500,
+    sessionTimeoutMs: 2000,
+    pollIntervalMs: 200,
+    eagerPollIntervalMs: 20,
+    retryBaseMs: 10,
+    retryMaxMs: 500,
+    gossipIntervalMs: 1000,
+    retentionMs: HOUR_MS,
+    snapshot: { walBytesMin: 65_536, databaseFraction: 0.1, objectsMax: 24, intervalMinMs: 2000 },
+    requestBudget: "unlimited",
+  },
+  faultyMs: 30_000,
+  faultEveryMs: 2500,
+  acrossRetention: false,
+  store: FAST_STORE,
+  thinkMs: 400,
+  clientCount: 4,
+  settleMs: 40_000,
+};
+
+/** The settings that a cluster has by default, on a store some 20 ms away. */
+const STANDARD: Profile = {
+  name: "standard",
+  settings: { sessionTimeoutMs: 20_000, retentionMs: HOUR_MS, snapshot: { objectsMax: 24 } },
+  faultyMs: 6 * 60_000,
+  faultEveryMs: 30_000,
+  acrossRetention: false,
+  store: REMOTE_STORE,
+  thinkMs: 5000,
+  clientCount: 4,
+  settleMs: 180_000,
+};
+
+/** Slow and long: the retention passes by, and members are away for longer than it. */
+const RETENTION: Profile = {
+  name: "retention",
+  settings: {
+    heartbeatIntervalMs: 60_000,
+    sessionTimeoutMs: 150_000,
+    pollIntervalMs: 30_000,
+    eagerPollIntervalMs: 1000,
+    gossipIntervalMs: 60_000,
+    retentionMs: HOUR_MS,
+    retentionIntervalMs: 120_000,
+    snapshot: { objectsMax: 6, intervalMinMs: 60_000 },
+    requestBudget: "unlimited",
+  },
+  faultyMs: 5 * HOUR_MS,
+  faultEveryMs: 15 * 60_000,
+  acrossRetention: true,
+  store: REMOTE_STORE,
+  thinkMs: 240_000,
+  clientCount: 3,
+  settleMs: 20 * 60_000,
+};
+
+export const PROFILES: readonly Profile[] = [BRISK, STANDARD, RETENTION];

@@ -1,0 +1,196 @@
+/** A process's way to the bucket: slow, lossy, refused at times, and never telling which. */
+import { ClusterError } from "../../errors.ts";
+import { expectManyListeners } from "../../platform/listeners.ts";
+import { bodyBytes } from "../../store/put-body.ts";
+import type {
+  CallOptions,
+  GetOptions,
+  ListOptions,
+  ListPage,
+  ObjectStat,
+  ObjectStore,
+  PutBody,
+  PutOptions,
+  PutOutcome,
+  StoredObject,
+} from "../../store/store.ts";
+import type { SimulatedBucket } from "./bucket.ts";
+import type { SimulatedProcess } from "./process.ts";
+import type { VirtualTime } from "./virtual-time.ts";
+
+/** *Default* time-out of a call. */
+const CALL_TIMEOUT_MS = 10_000;
+const PIECE_BYTES = 1024 * 1024;
+
+export type StoreOperation = "get" | "head" | "put" | "list" | "delete";
+
+/** What becomes of one call. */
+export interface CallFate {
+  /** Until it takes effect. */
+  readonly thereMs: number;
+  /** From then until its answer is here. */
+  readonly backMs: number;
+  /** The request never arrives. */
+  readonly isLost?: boolean;
+  /** The store refuses it, with this status; `after`: though it took effect. */
+  readonly refused?: { readonly status: number; readonly after: boolean };
+  /** The answer never arrives. */
+  readonly isAnswerLost?: boolean;
+  /** Of an object that is read: cut to this share of its bytes, or one of its bits is wrong. */
+  readonly damage?: { readonly kind: "truncate" | "flip"; readonly share: number };
+}
+
+/** Decides what becomes of each call. */
+export type Weather = (operation: StoreOperation, key: string, from: SimulatedProcess) => CallFate;
+
+export interface SimulatedStoreOptions {
+  readonly time: VirtualTime;
+  readonly bucket: SimulatedBucket;
+  readonly process: SimulatedProcess;
+  readonly weather: Weather;
+  readonly timeoutMs?: number;
+  readonly locality?: "local" | "remote";
+}
+
+export class SimulatedStore implements ObjectStore {
+  readonly locality: "local" | "remote";
+  readonly url = "simulated:bucket";
+  readonly #options: SimulatedStoreOptions;
+  #pending = 0;
+
+  constructor(options: SimulatedStoreOptions) {
+    this.#options = options;
+    this.locality = options.locality ?? "local";
+  }
+
+  /** Calls whose callers wait. */
+  get pendingCount(): number {
+    return this.#pending;
+  }
+
+  get(key: string, options: GetOptions = {}): Promise<StoredObject | undefined> {
+    const { objects } = this.#options.bucket;
+    return this.#call("get", key, options, () => objects.get(key, { range: options.range }), damaged);
+  }
+
+  head(key: string, options: CallOptions = {}): Promise<ObjectStat | undefined> {
+    return this.#call("head", key, options, () => this.#options.bucket.objects.head(key));
+  }
+
+  put(key: string, body: PutBody, options: PutOptions = {}): Promise<PutOutcome> {
+    const { bucket } = this.#options;
+    // The caller may do with the body what it likes once it has given up.
+    const bytes = bodyBytes(body, PIECE_BYTES).slice();
+    return this.#call("put", key, options, () => bucket.put(key, bytes, options.ifAbsent === true));
+  }
+
+  list(prefix: string, options: ListOptions = {}): Promise<ListPage> {
+    const { startAfter, limit } = options;
+    const { objects } = this.#options.bucket;
+    return this.#call("list", startAfter ?? prefix, options, () => objects.list(prefix, { startAfter, limit }));
+  }
+
+  delete(key: string, options: CallOptions = {}): Promise<void> {
+    return this.#call("delete", key, options, () => this.#options.bucket.deleteMany([key]));
+  }
+
+  deleteMany(keys: readonly string[], options: CallOptions = {}): Promise<void> {
+    const sent = [...keys];
+    return this.#call("delete", sent[0] ?? "", options, () => this.#options.bucket.deleteMany(sent));
+  }
+
+  async #call<T>(
+    operation: StoreOperation,
+    key: string,
+    { signal }: CallOptions,
+    effect: () => Promise<T>,
+    damage: (answer: T, fate: CallFate) => T = (answer) => answer,
+  ): Promise<T> {
+    signal?.throwIfAborted();
+    const { time, process, weather, timeoutMs = CALL_TIMEOUT_MS } = this.#options;
+    const fate = weather(operation, key, process);
+    this.#pending++;
+    try {
+      return await new Promise<T>((resolve, reject) => {
+        const over = (settle: () => void) => {
+          cancelTimeout();
+          signal?.removeEventListener("abort", onAbort);
+          settle();
+        };
+        const onAbort = () => over(() => reject(signal?.reason));
+        const cancelTimeout = process.clock.after(timeoutMs, () =>
+          over(() => reject(noAnswer(operation, key, timeoutMs))),
+        );
+        if (signal !== undefined) {
+          expectManyListeners(signal);
+          signal.addEventListener("abort", onAbort, { once: true });
+        }
+        const answer = (settle: () => void) => {
+          if (fate.isAnswerLost !== true) time.schedule(fate.backMs, () => over(settle), { owner: process });
+        };
+        // The request is on its way, whatever becomes of who sent it.
+        if (fate.isLost !== true)
+          time.schedule(fate.thereMs, () =>
+            this.#land(fate, operation, key, effect, damage, { resolve, reject, answer }),
+          );
+      });
+    } finally {
+      this.#pending--;
+    }
+  }
+
+  #land<T>(
+    fate: CallFate,
+    operation: StoreOperation,
+    key: string,
+    effect: () => Promise<T>,
+    damage: (answer: T, fate: CallFate) => T,
+    { resolve, reject, answer }: Landing<T>,
+  ): void {
+    const { time, process } = this.#options;
+    const { refused } = fate;
+    const refuse = () => answer(() => reject(refusal(operation, key, refused?.status ?? 0)));
+    time.witness(`${process.name} ${operation} ${key}${refused === undefined ? "" : ` ${refused.status}`}`);
+    if (refused?.after === false) {
+      refuse();
+      return;
+    }
+    effect().then(
+      (result) => (refused === undefined ? answer(() => resolve(damage(result, fate))) : refuse()),
+      (error: unknown) => answer(() => reject(error)),
+    );
+  }
+}
+
+interface Landing<T> {
+  readonly resolve: (result: T) => void;
+  readonly reject: (error: unknown) => void;
+  /** Sends the answer on its way. */
+  readonly answer: (settle: () => void) => void;
+}
+
+function damaged(object: StoredObject | undefined, { damage }: CallFate): StoredObject | undefined {
+  if (object === undefined || damage === undefined || object.bytes.length === 0) return object;
+  const position = Math.floor(damage.share * object.bytes.length);
+  if (damage.kind === "truncate") return { ...object, bytes: object.bytes.slice(0, position) };
+  const bytes = object.bytes.slice();
+  bytes[position] = (bytes[position] as number) ^ 1;
+  return { ...object, bytes };
+}
+
+function noAnswer(operation: StoreOperation, key: string, timeoutMs: number): ClusterError {
+  return new ClusterError(
+    "unavailable",
+    "store_timeout",
+    `cannot ${operation} ${key}: no answer within ${timeoutMs} ms`,
+    {
+      key,
+      timeoutMs,
+    },
+  );
+}
+
+function refusal(operation: StoreOperation, key: string, status: number): ClusterError {
+  const text = `cannot ${operation} ${key}: the store answered ${status}`;
+  return new ClusterError("unavailable", "store_refused", text, { key, status });
+}

@@ -1,0 +1,119 @@
+/** What the store and the way to it are like at a moment: its usual slowness, and the faults that are under way. */
+import type { Fault } from "./fault-plan.ts";
+import type { SimulatedProcess } from "./process.ts";
+import type { SeededRandom } from "./seeded-random.ts";
+import type { CallFate, StoreOperation, Weather } from "./store.ts";
+
+/** A store's usual slowness. */
+export interface StoreSpeed {
+  /** A request's way there and an answer's back, each at the least. */
+  readonly leastMs: number;
+  /** What chance adds on average. */
+  readonly jitterMs: number;
+  /** How many calls take far longer. */
+  readonly tailRate: number;
+  /** How much longer these take. */
+  readonly tailFactor: number;
+}
+
+type StoreFault = Extract<
+  Fault,
+  {
+    kind:
+      | "outage"
+      | "storeless"
+      | "slowStore"
+      | "refusals"
+      | "lostRequests"
+      | "lostAnswers"
+      | "damagedReads"
+      | "lateLandings";
+  }
+>;
+
+const REFUSAL_STATUSES = [409, 429, 503, 500] as const;
+
+export function isStoreFault(fault: Fault): fault is StoreFault {
+  return STORE_KINDS.has(fault.kind);
+}
+
+const STORE_KINDS: ReadonlySet<string> = new Set<StoreFault["kind"]>([
+  "outage",
+  "storeless",
+  "slowStore",
+  "refusals",
+  "lostRequests",
+  "lostAnswers",
+  "damagedReads",
+  "lateLandings",
+]);
+
+export class StoreWeather {
+  readonly #random: SeededRandom;
+  readonly #speed: StoreSpeed;
+  readonly #active = new Set<StoreFault>();
+  readonly #hostOf: (member: number) => string;
+
+  constructor(random: SeededRandom, speed: StoreSpeed, hostOf: (member: number) => string) {
+    this.#random = random;
+    this.#speed = speed;
+    this.#hostOf = hostOf;
+  }
+
+  begin(fault: StoreFault): void {
+    this.#active.add(fault);
+  }
+
+  end(fault: StoreFault): void {
+    this.#active.delete(fault);
+  }
+
+  readonly fateOf: Weather = (operation, _key, from) => {
+    let fate: CallFate = { thereMs: this.#delayMs(), backMs: this.#delayMs() };
+    for (const fault of this.#active) fate = this.#worse(fate, fault, operation, from);
+    return fate;
+  };
+
+  #worse(fate: CallFate, fault: StoreFault, operation: StoreOperation, from: SimulatedProcess): CallFate {
+    const random = this.#random;
+    // Drawn whether it is needed or not: so one fault does not change the fate that another decides.
+    const [dice, share] = [random.fraction(), random.fraction()];
+    switch (fault.kind) {
+      case "outage":
+        return lost(fate, share);
+      case "storeless":
+        return from.host === this.#hostOf(fault.member) ? lost(fate, share) : fate;
+      case "slowStore":
+        return { ...fate, thereMs: fate.thereMs * fault.factor, backMs: fate.backMs * fault.factor };
+      case "refusals": {
+        const status = REFUSAL_STATUSES[Math.floor(share * REFUSAL_STATUSES.length)] as number;
+        return dice < fault.rate
+          ? { ...fate, refused: { status, after: status >= 500 && (share * 100) % 1 < 0.5 } }
+          : fate;
+      }
+      case "lostRequests":
+        return dice < fault.rate ? { ...fate, isLost: true } : fate;
+      case "lostAnswers":
+        return dice < fault.rate ? { ...fate, isAnswerLost: true } : fate;
+      case "damagedReads": {
+        const kind = share < 0.5 ? "truncate" : "flip";
+        return operation === "get" && dice < fault.rate ? { ...fate, damage: { kind, share: (share * 2) % 1 } } : fate;
+      }
+      case "lateLandings":
+        return operation === "put" && dice < fault.rate
+          ? { ...fate, thereMs: fate.thereMs + share * fault.landMsMax }
+          : fate;
+    }
+  }
+
+  #delayMs(): number {
+    const { leastMs, jitterMs, tailRate, tailFactor } = this.#speed;
+    const delayMs = leastMs + this.#random.exponential(jitterMs);
+    return this.#random.chance(tailRate) ? delayMs * tailFactor : delayMs;
+  }
+}
+
+/** In an outage the request or its answer is lost, so it may have taken effect. */
+function lost(fate: CallFate, share: number): CallFate {
+  return share < 0.8 ? { ...fate, isLost: true } : { ...fate, isAnswerLost: true };
+}
