@@ -275,7 +275,8 @@ export class NodeNetwork {
   /** Ends what `close` still waits for; safe twice. */
   async cut(): Promise<void> {
     this.#closing.abort();
-    await this.#pool.close(0);
+    // Asked to leave, the listener has as long as the whole shutdown, but began later.
+    await Promise.all([this.#pool.close(0), this.#components.listener.close(0)]);
   }
 
   /** Follows the stream of whoever leads, or says so. */

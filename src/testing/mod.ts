@@ -3,5 +3,7 @@
  *
  * @module
  */
+export * from "./checkers/mod.ts";
 export * from "./faulty-store.ts";
+export * from "./simulator/mod.ts";
 export * from "./store-conformance.ts";

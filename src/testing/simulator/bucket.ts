@@ -7,8 +7,8 @@ import type { VirtualTime } from "./virtual-time.ts";
 
 export interface BucketEvents {
   /** An object was created, or written anew. */
-  onPut(key: string, bytes: Uint8Array): void;
-  onDeleted(key: string): void;
+  readonly onPut?: (key: string, bytes: Uint8Array) => void;
+  readonly onDeleted?: (key: string) => void;
 }
 
 export class SimulatedBucket {
@@ -39,7 +39,7 @@ export class SimulatedBucket {
     if (!exists || !ifAbsent) {
       this.#bytes += bytes.length - (this.#sizes.get(key) ?? 0);
       this.#sizes.set(key, bytes.length);
-      this.#events.onPut(key, bytes);
+      this.#events.onPut?.(key, bytes);
     }
     return await outcome;
   }
@@ -50,7 +50,7 @@ export class SimulatedBucket {
       if (!this.#sizes.has(key)) continue;
       this.#bytes -= this.#sizes.get(key) ?? 0;
       this.#sizes.delete(key);
-      this.#events.onDeleted(key);
+      this.#events.onDeleted?.(key);
     }
     await deleted;
   }

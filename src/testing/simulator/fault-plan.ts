@@ -140,3 +140,7 @@ export function describeFault({ atMs, durationMs, fault }: PlannedFault): string
   );
   return `${(atMs / 1000).toFixed(3)} s: ${kind} for ${(durationMs / 1000).toFixed(3)} s${details.length > 0 ? `, ${details.join(", ")}` : ""}`;
 }
+
+export function describePlan(plan: readonly PlannedFault[]): string {
+  return plan.map(describeFault).join("\n");
+}

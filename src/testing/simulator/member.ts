@@ -42,7 +42,6 @@ export interface MemberWorld {
   wrap(store: SimulatedStore, process: SimulatedProcess): ObjectStore;
   clocksOf(member: string): { readonly clockRate: number; readonly wallOffsetMs: number };
   onLog(member: SimulatedMember, event: LogEvent): void;
-  onJoined(member: SimulatedMember, node: ClusterNode): void;
   /** A node has left in order; its process is about to end. */
   onLeft(member: SimulatedMember, run: MemberRun): void;
 }
@@ -154,7 +153,6 @@ export class SimulatedMember {
       const options: JoinOptions = { ...this.#options.join, address: `${this.host}:${PORT}` };
       const node = this.candidate ? await cluster.joinAsLeader(options) : await cluster.joinAsFollower(options);
       run.node = node;
-      this.#world.onJoined(this, node);
     } catch (error) {
       if (!isClusterError(error)) throw error;
       this.#world.onLog(this, { level: "warn", event: "join_failed", code: error.code, reason: errorMessage(error) });

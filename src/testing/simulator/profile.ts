@@ -1,6 +1,6 @@
 /** Kinds of simulated clusters: how fast they live, and what their faults are made for. */
 import type { ClusterOptions } from "../../config.ts";
-import type { StoreSpeed } from "./weather.ts";
+import { LOCAL_STORE, REMOTE_STORE, type StoreSpeed } from "./weather.ts";
 
 export interface Profile {
   readonly name: string;
@@ -20,8 +20,6 @@ export interface Profile {
 }
 
 const HOUR_MS = 3_600_000;
-const FAST_STORE: StoreSpeed = { leastMs: 0.5, jitterMs: 1, tailRate: 0.01, tailFactor: 50 };
-const REMOTE_STORE: StoreSpeed = { leastMs: 8, jitterMs: 10, tailRate: 0.01, tailFactor: 20 };
 
 /** Short time-outs, much traffic: election, fencing, the stream. */
 const BRISK: Profile = {
@@ -41,7 +39,7 @@ const BRISK: Profile = {
   faultyMs: 30_000,
   faultEveryMs: 2500,
   acrossRetention: false,
-  store: FAST_STORE,
+  store: LOCAL_STORE,
   thinkMs: 400,
   clientCount: 4,
   settleMs: 40_000,
@@ -84,3 +82,10 @@ const RETENTION: Profile = {
 };
 
 export const PROFILES: readonly Profile[] = [BRISK, STANDARD, RETENTION];
+
+/** Of any hundred seeds, the kinds of lives that they are: the long ones take longer to compute. */
+export function profileOf(seed: number): Profile {
+  const share = seed % 10;
+  if (share < 6) return BRISK;
+  return share < 9 ? STANDARD : RETENTION;
+}

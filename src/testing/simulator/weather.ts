@@ -16,6 +16,11 @@ export interface StoreSpeed {
   readonly tailFactor: number;
 }
 
+/** A disk's, or that of a store near by. */
+export const LOCAL_STORE: StoreSpeed = { leastMs: 0.5, jitterMs: 1, tailRate: 0.01, tailFactor: 50 };
+/** Some 20 ms for a call. */
+export const REMOTE_STORE: StoreSpeed = { leastMs: 8, jitterMs: 10, tailRate: 0.01, tailFactor: 20 };
+
 type StoreFault = Extract<
   Fault,
   {

@@ -1,0 +1,55 @@
+/** Simulates many seeds in several processes. */
+import { type ChildProcess, fork } from "node:child_process";
+import { fileURLToPath } from "node:url";
+import type { Answer, Assignment } from "./worker.ts";
+
+const WORKER = fileURLToPath(new URL("./worker.ts", import.meta.url));
+
+export interface FleetOptions {
+  readonly processes: number;
+  /** The next seed; `undefined` when there is none. */
+  next(): Assignment | undefined;
+  /** Gives false to end early. */
+  onAnswer(answer: Answer): boolean;
+  /** A process died over a seed. */
+  onDeath(assignment: Assignment, reason: string): void;
+}
+
+/** Resolves when every seed is done, or `onAnswer` ended it. */
+export async function runFleet(options: FleetOptions): Promise<void> {
+  const children = new Set<ChildProcess>();
+  const end = () => {
+    for (const child of children) child.disconnect();
+  };
+  await Promise.all(Array.from({ length: options.processes }, () => runProcess(options, children, end)));
+}
+
+function runProcess(options: FleetOptions, children: Set<ChildProcess>, end: () => void): Promise<void> {
+  return new Promise((resolve) => {
+    const child = fork(WORKER, { stdio: ["ignore", "inherit", "pipe", "ipc"] });
+    let assignment: Assignment | undefined;
+    let errors = "";
+    children.add(child);
+    child.stderr?.on("data", (bytes: Uint8Array) => {
+      errors = (errors + new TextDecoder().decode(bytes)).slice(-4000);
+    });
+    const goOn = () => {
+      assignment = options.next();
+      if (assignment === undefined) {
+        if (child.connected) child.disconnect();
+      } else {
+        child.send(assignment);
+      }
+    };
+    child.on("message", (message: Answer | "ready") => {
+      assignment = undefined;
+      if (message === "ready" || options.onAnswer(message)) goOn();
+      else end();
+    });
+    child.on("exit", (code) => {
+      children.delete(child);
+      if (assignment !== undefined && code !== 0) options.onDeath(assignment, errors);
+      resolve();
+    });
+  });
+}

@@ -1,0 +1,106 @@
+/** Scenes that simulations found, played again on purpose; each failed before what it shows was mended. */
+import { describe, expect, it, onTestFinished } from "vitest";
+import { SimulatedCluster, type SimulatedClusterOptions, type SimulatedMember } from "../../../src/testing/mod.ts";
+import { filledPool } from "./pool.ts";
+
+const pool = await filledPool(24);
+const SETTINGS = { heartbeatIntervalMs: 500, sessionTimeoutMs: 2000, pollIntervalMs: 200, gossipIntervalMs: 500 };
+
+async function clusterOf(count: number, options: Partial<SimulatedClusterOptions> = {}): Promise<SimulatedCluster> {
+  const cluster = new SimulatedCluster({ seed: 1, pool, settings: SETTINGS, ...options });
+  onTestFinished(() => cluster.close());
+  for (let index = 0; index < count; index++) cluster.addMember({ name: `n${index + 1}` }).start();
+  await cluster.run(5000);
+  return cluster;
+}
+
+function leaderOf(cluster: SimulatedCluster): SimulatedMember {
+  const leader = cluster.members.find(({ node }) => node?.isLeading);
+  if (leader === undefined) throw new Error("nobody leads");
+  return leader;
+}
+
+function followerOf(cluster: SimulatedCluster): SimulatedMember {
+  const leader = leaderOf(cluster);
+  return cluster.members.find((member) => member !== leader) as SimulatedMember;
+}
+
+describe("maxStalenessMs", () => {
+  it("is measured by both clocks: one of them stands still while a machine is suspended", async () => {
+    const cluster = await clusterOf(3);
+    const leader = leaderOf(cluster);
+    const { process, node } = followerOf(cluster);
+    // What it knows to be all there is, is fresh.
+    await cluster.run(10);
+    const first = node?.sync({ maxStalenessMs: 0 });
+    await cluster.run(1000);
+    await first;
+    process?.suspend();
+    cluster.network.silenced();
+    await cluster.run(1500);
+    leader.node?.transaction((tx) => tx.exec("CREATE TABLE t (a)")).durable.catch(() => {});
+    await cluster.run(300_000);
+    process?.resume();
+    let shown: unknown;
+    const sync = node?.sync({ maxStalenessMs: 100_000 }).then(() => {
+      shown = node.db.get("SELECT name FROM sqlite_schema WHERE name = 't'");
+    });
+    await cluster.run(20_000);
+    await sync;
+    expect(shown).toEqual({ name: "t" });
+  });
+});
+
+describe("a node that has left", () => {
+  it("ends what waits in sync, and what that asked the store", async () => {
+    const cluster = await clusterOf(3);
+    const follower = followerOf(cluster);
+    cluster.weather.begin({ kind: "outage" });
+    let ended: unknown;
+    follower.node?.sync({ maxStalenessMs: 0 }, { timeoutMs: 60_000 }).catch((error: unknown) => {
+      ended = error;
+    });
+    await cluster.run(500);
+    const { process, store } = follower.run ?? {};
+    const stopped = follower.stop();
+    await cluster.run(15_000);
+    await stopped;
+    expect(ended).toMatchObject({ kind: "closed" });
+    expect({ timers: process?.timerCount, calls: store?.pendingCount }).toEqual({ timers: 0, calls: 0 });
+  });
+
+  it("tells nobody any more that it leads", async () => {
+    const cluster = await clusterOf(4);
+    const old = leaderOf(cluster);
+    const others = cluster.members.filter((member) => member !== old);
+    // The next leader will not reach one of those whom it tells.
+    const [next, deaf] = others as [SimulatedMember, SimulatedMember];
+    for (const member of others.slice(1)) {
+      member.process?.pause();
+      cluster.network.cut(next.host, member.host);
+    }
+    old.crash();
+    await cluster.run(10_000, () => next.node?.isLeading === true);
+    expect(next.node?.isLeading).toBe(true);
+    const { process } = next;
+    const stopped = next.stop();
+    await cluster.run(1900);
+    await stopped;
+    expect(process?.timerCount).toBe(0);
+    expect(deaf.node).toBeDefined();
+  });
+});
+
+describe("the same seed", () => {
+  it("gives the same run, event by event; another gives another", async () => {
+    const traceOf = async (seed: number) => {
+      const cluster = await clusterOf(3, { seed });
+      leaderOf(cluster).crash();
+      await cluster.run(30_000);
+      return `${cluster.time.traceHash} ${cluster.time.eventCount}`;
+    };
+    const [first, again, other] = [await traceOf(7), await traceOf(7), await traceOf(8)];
+    expect(again).toBe(first);
+    expect(other).not.toBe(first);
+  });
+});
