@@ -85,7 +85,7 @@ export function parseWalPrefix(bytes: Uint8Array, fileBytes: number, what: strin
   }
   // Not by `slice`: that of a `Buffer`, which pieces of a stream are, is a view.
   const aligned = bytes.byteOffset % 4 === 0 ? bytes : new Uint8Array(bytes);
-  const words = new Uint32Array(aligned.buffer, aligned.byteOffset, aligned.length >>> 2);
+  const words = new Uint32Array(aligned.buffer, aligned.byteOffset, Math.floor(aligned.length / 4));
   const view = new DataView(aligned.buffer, aligned.byteOffset, aligned.length);
 
   const magic = view.getUint32(0);
@@ -245,7 +245,7 @@ class Frames {
 
   constructor(bytes: Uint8Array) {
     this.bytes = bytes;
-    this.words = new Uint32Array(bytes.buffer, 0, bytes.length >>> 2);
+    this.words = new Uint32Array(bytes.buffer, 0, Math.floor(bytes.length / 4));
     this.view = new DataView(bytes.buffer);
   }
 }

@@ -163,6 +163,7 @@ export class Writer {
       this.#checkForeignKeys();
       this.#connection.rulesApply = false;
       this.#release.run(undefined);
+      this.#boundBytes += codec.boundBytes - boundBefore;
       return value;
     } catch (error) {
       // First: while rows of a RETURNING are being read, a savepoint cannot be released.
@@ -170,8 +171,6 @@ export class Writer {
       this.#connection.rulesApply = false;
       this.#undo(error);
       throw error;
-    } finally {
-      this.#boundBytes += codec.boundBytes - boundBefore;
     }
   }
 

@@ -136,13 +136,20 @@ test("a transaction of megabytes that throws leaves nothing, its neighbours stay
   led.close();
 });
 
-test("P10: only what transactions bind counts as pending, not what readers bind meanwhile", async () => {
+test("P10: only what transactions bind counts as pending, not what readers bind meanwhile, nor what was rolled back", async () => {
   const led = await Led.create("CREATE TABLE t(a)");
   led.writer.transact((tx) => tx.run("INSERT INTO t VALUES (?)", ["x".repeat(1_000)]));
   const pending = led.writer.pendingBytes;
   for (let i = 0; i < 100; i++) led.replica.db.get("SELECT ? AS x", ["y".repeat(1_000)]);
   expect(led.writer.pendingBytes).toBe(pending);
   expect(pending).toBe(1_000);
+  expect(() =>
+    led.writer.transact((tx) => {
+      tx.run("INSERT INTO t VALUES (?)", ["z".repeat(5_000)]);
+      throw new Error("no");
+    }),
+  ).toThrow("no");
+  expect(led.writer.pendingBytes).toBe(pending);
   led.commit();
   led.writer.transact((tx) => tx.run("INSERT INTO t VALUES (1)"));
   expect(led.writer.pendingBytes).toBe(0);

@@ -54,7 +54,7 @@ const STORE_CLOCK_ERROR_MS_MAX = 5000;
 const WALL_ERROR_MS_MAX = 5000;
 /** … and seldom by up to this. */
 const WALL_ERROR_MS_RARE = 7_200_000;
-const RARE = 0.1;
+const RARE = 0.03;
 
 /** Runs one simulation. */
 export async function simulate(options: SimulationOptions): Promise<SimulationResult> {
