@@ -6,7 +6,6 @@ import type { Point } from "../history/point.ts";
 import type { Listener } from "../net/server.ts";
 import { StreamMac } from "../net/stream-mac.ts";
 import type { ClientTls } from "../net/tls.ts";
-import { expectManyListeners } from "../platform/listeners.ts";
 import { sleep } from "../platform/sleep.ts";
 import { runtimeName } from "../platform/system.ts";
 import { type Member, successorOf } from "../protocol/roster.ts";
@@ -94,7 +93,6 @@ export class NodeNetwork {
   /** As a leader that steps down: whom it asked to lead next. */
   #handover: { readonly successor: string; readonly accepted: Deferred<void> } | undefined;
   #isLeaving = false;
-  readonly #closing = new AbortController();
   #listenerClosed: Promise<void> | undefined;
 
   constructor(components: NetworkComponents) {
@@ -104,7 +102,6 @@ export class NodeNetwork {
     this.#pool = new PeerPool({ clock, random, transport, tls, scheme: tls === undefined ? "http" : "https" });
     this.#requests = new NodeRequests({ parts, uuid: identity.uuid, pool: this.#pool, secret });
     this.#publisher = new Publisher();
-    expectManyListeners(this.#closing.signal);
   }
 
   get leaderClient(): LeaderClient {
@@ -262,7 +259,6 @@ export class NodeNetwork {
 
   /** Lets answers in flight finish, then closes everything. */
   async close(): Promise<void> {
-    this.#closing.abort();
     this.#publisher.end();
     await this.#membership.close();
     this.#subscription.follow(undefined);
@@ -274,7 +270,6 @@ export class NodeNetwork {
 
   /** Ends what `close` still waits for; safe twice. */
   async cut(): Promise<void> {
-    this.#closing.abort();
     // Asked to leave, the listener has as long as the whole shutdown, but began later.
     await Promise.all([this.#pool.close(0), this.#components.listener.close(0)]);
   }
@@ -415,11 +410,10 @@ export class NodeNetwork {
     const { uuid, az, address } = identity;
     const announcement: Announcement = { leader: { uuid, az, address }, epoch: this.#node.epoch.current };
     const others = this.#membership.members.filter((member) => member.uuid !== uuid);
-    const { signal } = this.#closing;
     const tell = async (): Promise<void> => {
-      for (let next = others.pop(); next !== undefined && !signal.aborted; next = others.pop()) {
+      for (let next = others.pop(); next !== undefined && !this.#isLeaving; next = others.pop()) {
         try {
-          await this.#requests.postOnce(next, LEADING_PATH, announcement, { signal, timeoutMs: ANNOUNCE_TIMEOUT_MS });
+          await this.#requests.postOnce(next, LEADING_PATH, announcement, { timeoutMs: ANNOUNCE_TIMEOUT_MS });
         } catch (error) {
           parts.log({ level: "debug", event: "announcement_lost", to: next.uuid, reason: errorMessage(error) });
         }

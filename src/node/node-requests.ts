@@ -2,7 +2,7 @@
 import { toBase64Url } from "../base/bytes.ts";
 import { ClusterError } from "../errors.ts";
 import { NONCE_HEADER, signRequest } from "../net/auth.ts";
-import type { Peer } from "../net/peer.ts";
+import { PEER_CLOSE_GRACE_MS, type Peer } from "../net/peer.ts";
 import { refusalOf } from "../net/peer-error.ts";
 import type { NodeParts } from "./parts.ts";
 import type { PeerPool } from "./peer-pool.ts";
@@ -73,25 +73,19 @@ export class NodeRequests {
 
   /** The same over a connection of its own, for who is not talked to again. */
   async postOnce(target: NodeTarget, path: string, value: unknown, limits: RequestLimits): Promise<void> {
-    const peer = this.#options.pool.apart(target.address);
-    try {
+    await this.#options.pool.apart(target.address, PEER_CLOSE_GRACE_MS, async (peer) => {
       const { response } = await this.#postBy(peer, target, path, value, limits);
       await response.body?.cancel();
-    } finally {
-      await peer.close();
-    }
+    });
   }
 
   /** Whether an address refuses connections. */
   async isRefusing(address: string): Promise<boolean> {
-    const peer = this.#options.pool.apart(address);
     try {
-      await peer.connect();
+      await this.#options.pool.apart(address, 0, (peer) => peer.connect());
       return false;
     } catch (error) {
       return refusalOf(error) !== undefined;
-    } finally {
-      await peer.close(0);
     }
   }
 

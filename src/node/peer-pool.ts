@@ -25,6 +25,8 @@ export class PeerPool {
   readonly #peers: Map<string, Peer> = new Map();
   /** Peers that only wait for their last answers. */
   readonly #leaving: Map<Peer, Promise<void>> = new Map();
+  /** Peers that are not shared. */
+  readonly #apart: Set<Peer> = new Set();
   #isClosed = false;
 
   constructor(options: PeerPoolOptions) {
@@ -41,13 +43,30 @@ export class PeerPool {
     if (this.#isClosed) throw new ClusterError("closed", "node_closed", "the node was shut down");
     const known = this.#peers.get(address);
     if (known !== undefined) return known;
-    const peer = this.apart(address);
+    const peer = this.#make(address);
     this.#peers.set(address, peer);
     return peer;
   }
 
-  /** A peer that is not shared, for who is not talked to again; who asked for it closes it. */
-  apart(address: string): Peer {
+  /**
+   * What `ask` gives with a peer that is not shared, for who is not talked to again. It is closed after that, and its
+   * answers in flight have `graceMs`; at once when the pool is closed.
+   *
+   * @throws ClusterError `closed` `node_closed`, `invalid` `bad_address`, and what `ask` throws
+   */
+  async apart<T>(address: string, graceMs: number, ask: (peer: Peer) => Promise<T>): Promise<T> {
+    if (this.#isClosed) throw new ClusterError("closed", "node_closed", "the node was shut down");
+    const peer = this.#make(address);
+    this.#apart.add(peer);
+    try {
+      return await ask(peer);
+    } finally {
+      await peer.close(graceMs);
+      this.#apart.delete(peer);
+    }
+  }
+
+  #make(address: string): Peer {
     const { clock, random, transport, scheme, tls } = this.#options;
     return new Peer(`${scheme}://${address}`, { clock, random, transport, ...(tls === undefined ? {} : { tls }) });
   }
@@ -65,6 +84,8 @@ export class PeerPool {
   /** Closes every peer, for ever; answers in flight have `graceMs`. Safe twice, the shorter time counts. */
   async close(graceMs: number = PEER_CLOSE_GRACE_MS): Promise<void> {
     this.#isClosed = true;
-    await Promise.all([...this.#peers.values(), ...this.#leaving.keys()].map((peer) => peer.close(graceMs)));
+    const shared = [...this.#peers.values(), ...this.#leaving.keys()].map((peer) => peer.close(graceMs));
+    const apart = [...this.#apart].map((peer) => peer.close(0));
+    await Promise.all([...shared, ...apart]);
   }
 }

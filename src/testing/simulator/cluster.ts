@@ -8,7 +8,7 @@ import { SimulatedNetwork } from "./network.ts";
 import type { SimulatedProcess } from "./process.ts";
 import { SeededRandom } from "./seeded-random.ts";
 import type { SqlitePool } from "./sqlite-pool.ts";
-import { SimulatedStore } from "./store.ts";
+import { type ObservedCall, SimulatedStore } from "./store.ts";
 import { VirtualTime } from "./virtual-time.ts";
 import { LOCAL_STORE, type StoreSpeed, StoreWeather } from "./weather.ts";
 
@@ -61,6 +61,8 @@ export class SimulatedCluster {
   readonly bucket: SimulatedBucket;
   readonly weather: StoreWeather;
   readonly members: SimulatedMember[] = [];
+  /** Told of every call of the store, when it is made and when it takes effect. */
+  readonly callWatchers: Set<(call: ObservedCall) => void> = new Set();
   readonly #options: SimulatedClusterOptions;
 
   constructor(options: SimulatedClusterOptions) {
@@ -93,7 +95,10 @@ export class SimulatedCluster {
 
   #world(index: number): MemberWorld {
     const { id = "simulated", pool, settings = {}, wrapStore, clocksOf, onLog, onLeft } = this.#options;
-    const { time, network, bucket, weather } = this;
+    const { time, network, bucket, weather, callWatchers } = this;
+    const onCall = (call: ObservedCall) => {
+      for (const watcher of callWatchers) watcher(call);
+    };
     return {
       id,
       time,
@@ -101,7 +106,7 @@ export class SimulatedCluster {
       random: this.random.fork(`member ${index}`),
       pool,
       settings,
-      storeOf: (process) => new SimulatedStore({ time, bucket, process, weather: weather.fateOf }),
+      storeOf: (process) => new SimulatedStore({ time, bucket, process, weather: weather.fateOf, onCall }),
       wrap: (store, process) => wrapStore?.(store, process, index) ?? store,
       clocksOf: () => clocksOf?.(index) ?? RIGHT_CLOCKS,
       onLog: (member, event) => {

@@ -10,6 +10,14 @@ export type Fault =
   | { readonly kind: "isolate"; readonly member: number }
   | { readonly kind: "oneWay" | "reset"; readonly member: number; readonly other: number }
   | { readonly kind: "slowLink"; readonly member: number; readonly other: number; readonly byMs: number }
+  /** The first member that makes such a call is stopped when it makes it, or when it has taken effect and nobody knows. */
+  | {
+      readonly kind: "ambush";
+      readonly operation: "put" | "get" | "list";
+      readonly moment: "sent" | "landed";
+      readonly then: "crash" | "pause" | "suspend";
+      readonly forMs: number;
+    }
   | { readonly kind: "outage" }
   | { readonly kind: "storeless"; readonly member: number }
   | { readonly kind: "slowStore"; readonly factor: number }
@@ -56,6 +64,7 @@ const WEIGHTS: Readonly<Record<FaultKind, number>> = {
   oneWay: 3,
   reset: 2,
   slowLink: 2,
+  ambush: 10,
   outage: 2,
   slowStore: 2,
   refusals: 3,
@@ -74,13 +83,20 @@ export function planFaults(random: SeededRandom, shape: PlanShape): PlannedFault
     const fault = drawFault(random, shape);
     const durationMs = Math.min(drawDuration(random, fault, shape), shape.endMs - atMs);
     plan.push({ atMs, durationMs, fault });
+    // Two that are away together come back to the same surprise.
+    if (shape.acrossRetention && isAbsence(fault) && random.chance(0.3)) {
+      const member = (fault.member + random.int(1, shape.memberCount - 1)) % shape.memberCount;
+      const otherMs = durationMs + shape.sessionTimeoutMs * random.between(-1, 1);
+      plan.push({ atMs: atMs + random.fraction(), durationMs: Math.max(1, otherMs), fault: { ...fault, member } });
+    }
     // At times one comes right after the other.
     atMs += random.exponential(random.chance(0.2) ? shape.everyMs / 10 : shape.everyMs);
   }
   return plan;
 }
 
-function drawFault(random: SeededRandom, { memberCount, sessionTimeoutMs }: PlanShape): Fault {
+function drawFault(random: SeededRandom, shape: PlanShape): Fault {
+  const { memberCount, sessionTimeoutMs } = shape;
   const kind = random.pick(CHOICES);
   const member = random.int(0, memberCount - 1);
   const other = (member + random.int(1, memberCount - 1)) % memberCount;
@@ -97,6 +113,12 @@ function drawFault(random: SeededRandom, { memberCount, sessionTimeoutMs }: Plan
     case "stepDown":
     case "outage":
       return { kind };
+    case "ambush": {
+      const operation = random.pick(["put", "put", "get", "list"] as const);
+      const moment = random.pick(["sent", "landed", "landed"] as const);
+      const then = random.pick(["crash", "pause", "suspend"] as const);
+      return { kind, operation, moment, then, forMs: drawAbsence(random, shape, true) };
+    }
     case "setWall": {
       const byMs = random.pick([1, 1, 60, 3600]) * 1000 * random.between(-2, 2);
       return { kind, member, byMs };
@@ -123,12 +145,26 @@ function drawFault(random: SeededRandom, { memberCount, sessionTimeoutMs }: Plan
   }
 }
 
-/** From a moment to several session time-outs; where asked for also longer than the retention. */
-function drawDuration(random: SeededRandom, { kind }: Fault, shape: PlanShape): number {
+type Absence = Extract<Fault, { kind: "crash" | "stop" | "pause" | "suspend" | "isolate" | "storeless" }>;
+
+function isAbsence(fault: Fault): fault is Absence {
+  return ABSENCES.includes(fault.kind);
+}
+
+const ABSENCES: readonly FaultKind[] = ["crash", "stop", "pause", "suspend", "isolate", "storeless"];
+
+function drawDuration(random: SeededRandom, fault: Fault, shape: PlanShape): number {
+  // Armed for so long.
+  if (fault.kind === "ambush") return shape.everyMs * 2;
+  return drawAbsence(random, shape, isAbsence(fault));
+}
+
+/** From a moment to several session time-outs; where asked for also longer than the retention, at times just so. */
+function drawAbsence(random: SeededRandom, shape: PlanShape, isLong: boolean): number {
   const { sessionTimeoutMs, retentionMs, acrossRetention } = shape;
-  const isAway =
-    kind === "pause" || kind === "suspend" || kind === "crash" || kind === "isolate" || kind === "storeless";
-  if (acrossRetention && isAway && random.chance(0.35)) return retentionMs * random.between(0.6, 1.8);
+  if (acrossRetention && isLong && random.chance(0.5)) {
+    return retentionMs * (random.chance(0.7) ? random.between(1, 1.3) : random.between(0.5, 1.8));
+  }
   return sessionTimeoutMs * random.pick([0.05, 0.3, 0.8, 1.2, 2, 4]) * random.between(0.7, 1.3);
 }
 

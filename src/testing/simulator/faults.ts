@@ -3,6 +3,7 @@ import type { Fault, PlannedFault } from "./fault-plan.ts";
 import type { SimulatedMember } from "./member.ts";
 import type { SimulatedNetwork } from "./network.ts";
 import type { SimulatedProcess } from "./process.ts";
+import type { ObservedCall } from "./store.ts";
 import type { VirtualTime } from "./virtual-time.ts";
 import { isStoreFault, type StoreWeather } from "./weather.ts";
 
@@ -16,6 +17,7 @@ export interface FaultParts {
   readonly network: SimulatedNetwork;
   readonly weather: StoreWeather;
   readonly members: readonly SimulatedMember[];
+  readonly callWatchers: Set<(call: ObservedCall) => void>;
   /** From now on processes begin with clocks that are not far off. */
   onHealed(): void;
   onFault(fault: Fault, phase: "begins" | "ends"): void;
@@ -77,11 +79,8 @@ export class Faults {
       return () => weather.end(fault);
     }
     switch (fault.kind) {
-      case "crash": {
-        const member = this.#member(fault.member);
-        member.crash();
-        return () => member.start();
-      }
+      case "crash":
+        return this.#crash(this.#member(fault.member));
       case "stop": {
         const member = this.#member(fault.member);
         this.#stop(member);
@@ -90,6 +89,8 @@ export class Faults {
       case "pause":
       case "suspend":
         return this.#pause(this.#member(fault.member).process, fault.kind);
+      case "ambush":
+        return this.#ambush(fault);
       case "crashAll":
         for (const member of members) member.crash();
         return () => members.map((member) => member.start());
@@ -164,6 +165,31 @@ export class Faults {
 
   #resume(process: SimulatedProcess): void {
     process.resume();
+  }
+
+  /** Gives what calls it off; once it has struck it ends by itself, or with all others. */
+  #ambush({ operation, moment, then, forMs }: Extract<Fault, { kind: "ambush" }>): () => void {
+    const { callWatchers, members, time } = this.#parts;
+    const strike = (call: ObservedCall) => {
+      if (call.operation !== operation || call.moment !== moment || call.from.state !== "running") return;
+      if (operation !== "list" && !call.key.endsWith(".wal")) return;
+      const member = members.find(({ process }) => process === call.from);
+      if (member === undefined) return;
+      callWatchers.delete(strike);
+      const undo = then === "crash" ? this.#crash(member) : this.#pause(call.from, then);
+      const end = () => {
+        if (this.#ending.delete(end)) undo();
+      };
+      this.#ending.add(end);
+      time.schedule(forMs, end);
+    };
+    callWatchers.add(strike);
+    return () => callWatchers.delete(strike);
+  }
+
+  #crash(member: SimulatedMember): () => void {
+    member.crash();
+    return () => member.start();
   }
 
   #stepDown(): void {

@@ -85,12 +85,13 @@ class Simulation {
     this.#lease = pool.lease();
     this.#cluster = this.#newCluster();
     this.#plan = options.plan ?? this.#drawPlan();
-    const { time, network, weather, members } = this.#cluster;
+    const { time, network, weather, members, callWatchers } = this.#cluster;
     this.#faults = new Faults({
       time,
       network,
       weather,
       members,
+      callWatchers,
       onHealed: () => {
         this.#isHealed = true;
       },

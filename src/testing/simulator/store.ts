@@ -43,11 +43,20 @@ export interface CallFate {
 /** Decides what becomes of each call. */
 export type Weather = (operation: StoreOperation, key: string, from: SimulatedProcess) => CallFate;
 
+/** A call that is made, or has taken effect. */
+export interface ObservedCall {
+  readonly moment: "sent" | "landed";
+  readonly operation: StoreOperation;
+  readonly key: string;
+  readonly from: SimulatedProcess;
+}
+
 export interface SimulatedStoreOptions {
   readonly time: VirtualTime;
   readonly bucket: SimulatedBucket;
   readonly process: SimulatedProcess;
   readonly weather: Weather;
+  readonly onCall?: (call: ObservedCall) => void;
   readonly timeoutMs?: number;
   readonly locality?: "local" | "remote";
 }
@@ -107,8 +116,9 @@ export class SimulatedStore implements ObjectStore {
     damage: (answer: T, fate: CallFate) => T = (answer) => answer,
   ): Promise<T> {
     signal?.throwIfAborted();
-    const { time, process, weather, timeoutMs = CALL_TIMEOUT_MS } = this.#options;
+    const { time, process, weather, onCall, timeoutMs = CALL_TIMEOUT_MS } = this.#options;
     const fate = weather(operation, key, process);
+    onCall?.({ moment: "sent", operation, key, from: process });
     this.#pending++;
     try {
       return await new Promise<T>((resolve, reject) => {
@@ -155,7 +165,9 @@ export class SimulatedStore implements ObjectStore {
       refuse();
       return;
     }
-    effect().then(
+    const landed = effect();
+    this.#options.onCall?.({ moment: "landed", operation, key, from: process });
+    landed.then(
       (result) => (refused === undefined ? answer(() => resolve(damage(result, fate))) : refuse()),
       (error: unknown) => answer(() => reject(error)),
     );

@@ -1,0 +1,207 @@
+/** What a leadership does with transactions, readers and orphans: src/node/leadership.ts and around it. */
+import { type Mutant, mutant } from "../mutant.ts";
+
+const FILE = "src/node/leadership.ts";
+const COMMIT = { test: "tests/node/commit.test.ts" };
+const SHUTDOWN = { test: "tests/node/shutdown.test.ts" };
+const TRANSACTION = { test: "tests/node/transaction.test.ts" };
+const ROLLBACK = { test: "tests/node/rollback.test.ts" };
+const SYNC = { test: "tests/node/sync.test.ts" };
+const FOLLOW = { test: "tests/node/follow.test.ts" };
+const SIMULATOR = { sim: { seeds: 200 } };
+
+const leadership = (find: string, replace: string) => ({ file: FILE, find, replace });
+const node = (find: string, replace: string) => ({ file: "src/node/node.ts", find, replace });
+const syncing = (find: string, replace: string) => ({ file: "src/node/syncing.ts", find, replace });
+
+export const LEADERSHIP_MUTANTS: readonly Mutant[] = [
+  mutant(
+    "fenced-is-acknowledged",
+    "P1",
+    "The epoch that was under way when a leader was fenced is acknowledged.",
+    leadership(
+      "if (this.#sealed !== undefined) this.#reject(this.#sealed.batch, sealedReason);",
+      "if (this.#sealed !== undefined) this.#sealed.batch.durable.resolve({ epoch: this.#sealed.epoch });",
+    ),
+    [COMMIT, SIMULATOR],
+  ),
+  mutant(
+    "fenced-goes-on-leading",
+    "P3",
+    "A fenced leader goes on taking transactions as if it led.",
+    {
+      file: "src/protocol/commit.ts",
+      find: 'state: { ...state, phase: { name: "ended" }, leading: false, pending: false },',
+      replace: 'state: { ...state, phase: { name: "ended" }, pending: false },',
+    },
+    [{ test: "tests/protocol/commit-edges.test.ts" }, SIMULATOR],
+  ),
+  mutant(
+    "fenced-keeps-its-role",
+    "P3",
+    "A node whose leadership has ended goes on serving as the leader.",
+    node(
+      'if (this.#shutdown === undefined) this.#role.set("standby");',
+      "if (this.#shutdown === undefined) this.#noteRollback(-1);",
+    ),
+    [COMMIT],
+  ),
+  mutant(
+    "fenced-ends-the-node",
+    "P3",
+    "A node that was fenced does not follow again, as in the original.",
+    node("    this.#following.leadershipEnded(end);\n", ""),
+    [COMMIT, SIMULATOR],
+  ),
+  {
+    id: "writer-outlives-fencing",
+    promise: "P3",
+    broken: "The writer, with what is not durable, is kept when the leadership ends, and serves the next one.",
+    edits: [
+      leadership(
+        "    this.#reject(this.#batch, openReason());\n    this.#closeWriter();",
+        "    this.#reject(this.#batch, openReason());\n    if (this.#writer !== undefined) keptWriters.set(this.#replica, this.#writer);",
+      ),
+      leadership(
+        "    this.#writer ??= this.#replica.openWriter();",
+        "    this.#writer ??= keptWriters.get(this.#replica) ?? this.#replica.openWriter();",
+      ),
+      leadership(
+        "export class Leadership {\n",
+        "const keptWriters = new WeakMap<Replica, Writer>();\n\nexport class Leadership {\n",
+      ),
+    ],
+    caughtBy: [COMMIT, { test: "tests/node/handover.test.ts" }, SIMULATOR],
+  },
+  mutant(
+    "orphan-stays",
+    "P2",
+    "An epoch of ours that history went on without is left in the store.",
+    leadership("if (action.deleteOurs) void deleteOrphan(this.#parts, epoch);", ""),
+    [COMMIT],
+  ),
+  mutant(
+    "orphan-deletion-not-repeated",
+    "P2",
+    "The deletion of an orphan is tried once.",
+    { file: "src/node/orphan.ts", find: "const ATTEMPTS_MAX = 10;", replace: "const ATTEMPTS_MAX = 1;" },
+    [COMMIT],
+  ),
+  mutant(
+    "close-says-not-written",
+    "P6",
+    "A node that is closed while a PUT is under way says that it was not written.",
+    leadership('unknownOutcome("the node was shut down before the store answered"), () =>', "nodeClosed(), () =>"),
+    [SHUTDOWN, SIMULATOR],
+  ),
+  mutant(
+    "rollback-keeps-the-batch",
+    "P6",
+    "Transactions that wait when a rollback comes are acknowledged with it, and are not there.",
+    leadership("    this.#dropBatch(rolledBack(rollback.target.epoch));\n", ""),
+    [ROLLBACK],
+  ),
+  mutant(
+    "seal-failure-resolves",
+    "P1",
+    "A batch that could not be sealed stays open, its acks with it.",
+    leadership(
+      "      this.#closeWriter();\n      this.#dropBatch(\n        new ClusterError(",
+      "      this.#closeWriter();\n      ((_: ClusterError) => {})(\n        new ClusterError(",
+    ),
+    [ROLLBACK, COMMIT],
+  ),
+  mutant(
+    "transactions-unbounded",
+    "P10",
+    "Any number of transactions may wait.",
+    leadership("if (transactions >= settings.pendingTransactionsMax) {", "if (transactions < 0) {"),
+    [COMMIT],
+  ),
+  mutant(
+    "pending-bytes-unbounded",
+    "P10",
+    "Any number of bytes may wait.",
+    leadership("if (transactions > 0 && bytes >= settings.pendingBytesMax)", "if (transactions > 0 && bytes < 0)"),
+    [COMMIT],
+  ),
+  {
+    id: "step-down-inside-a-transaction",
+    promise: "P1",
+    broken: "A transaction function that asks to step down has its first half sealed.",
+    edits: [leadership("    await null;\n", ""), node("      await this.#components.network.handOver();\n", "")],
+    caughtBy: [{ ...COMMIT, name: "steps down only after the transaction function" }],
+  },
+  mutant(
+    "nested-transaction",
+    "P6",
+    "A transaction inside a transaction is taken.",
+    leadership("    if (this.#isInTransaction) {", "    if (this.#isInTransaction && this.#isOver) {"),
+    [TRANSACTION, COMMIT],
+  ),
+  mutant(
+    "push-before-durable",
+    "P4",
+    "An epoch is pushed to followers when its PUT begins.",
+    leadership(
+      "    this.#requests.put(sealed);\n",
+      "    this.#requests.put(sealed);\n    if (this.#wasLeading) this.#events.onDurable({ epoch, wal: sealed.wal.bytes, hash: sealed.hash(), transactions: 0, latencyMs: 0 });\n",
+    ),
+    [{ test: "tests/node/push.test.ts" }, SIMULATOR],
+  ),
+  mutant(
+    "barrier-from-memory",
+    "P4",
+    "A leader answers a linearizable read without an epoch that proves that it leads.",
+    leadership(
+      "    this.#submit(this.#batch);\n    return this.#batch.durable.promise;\n  }\n\n  /** Aborts",
+      "    return Promise.resolve({ epoch: this.#replica.epoch });\n  }\n\n  /** Aborts",
+    ),
+    [FOLLOW, SYNC, SIMULATOR],
+  ),
+  mutant(
+    "linearizable-is-local",
+    "P4",
+    "A linearizable read shows what the node has.",
+    syncing(
+      "await this.#reach((await this.#node.barrier(signal, timeoutMs)).epoch, signal, timeoutMs);",
+      "await this.#reach(this.#node.epoch(), signal, timeoutMs);",
+    ),
+    [SYNC, SIMULATOR],
+  ),
+  mutant(
+    "at-least-does-not-wait",
+    "P4",
+    "A read that asks for an epoch shows what the node has.",
+    syncing("if (this.#node.epoch() >= epoch) return;", "if (this.#node.epoch() >= 0) return;"),
+    [FOLLOW, SIMULATOR],
+  ),
+  mutant(
+    "staleness-not-asked",
+    "P4",
+    "A read that bounds its staleness asks nobody.",
+    syncing("!isFresh(this.#node.provenAt()); ) {", "!isFresh(this.#node.provenAt()) && maxStalenessMs < 0; ) {"),
+    [SYNC, SIMULATOR],
+  ),
+  mutant(
+    "staleness-by-one-clock",
+    "P5",
+    "How long ago something was found out is told by the monotonic clock alone.",
+    syncing("elapsedMs(instant, called) <= maxStalenessMs;", "called.nowMs - instant.ms <= maxStalenessMs;"),
+    [{ test: "tests/node/sync-suspended.test.ts" }],
+  ),
+  mutant(
+    "superseded-leader-is-fresh",
+    "P4",
+    "A leader takes itself for fresh, however long ago it proved that it leads.",
+    syncing("if (leadingAgeMs > maxStalenessMs) await", "if (leadingAgeMs > Number.MAX_VALUE) await"),
+    [SYNC, SIMULATOR],
+  ),
+  mutant(
+    "missing-is-current",
+    "P4",
+    "After long silence a missing epoch counts as proof that there is none, as for the original's followers that slept.",
+    syncing("if (!mayBeTrimmed && ", "if (mayBeTrimmed !== undefined && "),
+    [SYNC],
+  ),
+];

@@ -1,0 +1,40 @@
+/** Asks the simulator: the only place that knows its command line and its answer. */
+import type { SimulatorDetector, Verdict } from "./mutant.ts";
+import { runCommand } from "./run-command.ts";
+
+const FIRST_SEED = 1;
+
+/** The last line of `npm run sim -- --json`. */
+interface SimulatorAnswer {
+  readonly failed: boolean;
+  readonly seedsRun: number;
+  /** The seed that failed … */
+  readonly seed?: number;
+  /** … and the rule that it broke. */
+  readonly rule?: string;
+}
+
+/** @throws Error if it gives no answer */
+export async function askSimulator(
+  directory: string,
+  { sim }: SimulatorDetector,
+  timeLimitMs: number,
+): Promise<Verdict> {
+  const profile = sim.profile === undefined ? [] : ["--profile", sim.profile];
+  const args = ["run", "--silent", "sim", "--", "--seeds", `${sim.seeds}`, "--seed", `${FIRST_SEED}`, "--json"];
+  const { exitCode, stdout, tail } = await runCommand("npm", [...args, ...profile], directory, timeLimitMs);
+  if (exitCode === undefined) return { isCaught: true, by: "simulator: did not end", seeds: undefined };
+  const answer = parseAnswer(stdout);
+  if (answer === undefined) throw new Error(`the simulator gave no answer:\n${tail}`);
+  if (!answer.failed) return { isCaught: false };
+  const seed = answer.seed === undefined ? "" : `, seed ${answer.seed}`;
+  return { isCaught: true, by: `simulator: ${answer.rule ?? "failed"}${seed}`, seeds: answer.seedsRun };
+}
+
+function parseAnswer(stdout: string): SimulatorAnswer | undefined {
+  try {
+    return JSON.parse(stdout.trim().split("\n").at(-1) ?? "") as SimulatorAnswer;
+  } catch {
+    return undefined;
+  }
+}
