@@ -5,6 +5,12 @@ import type { Answer, Assignment } from "./worker.ts";
 
 const WORKER = fileURLToPath(new URL("./worker.ts", import.meta.url));
 
+/**
+ * A process is exchanged after so many seeds. Node keeps an `AbortSignal.any` that somebody listens to for ever, and who
+ * was killed in a simulation never stops listening: that holds his whole world.
+ */
+const SEEDS_PER_PROCESS = 400;
+
 export interface FleetOptions {
   readonly processes: number;
   /** The next seed; `undefined` when there is none. */
@@ -18,24 +24,33 @@ export interface FleetOptions {
 /** Resolves when every seed is done, or `onAnswer` ended it. */
 export async function runFleet(options: FleetOptions): Promise<void> {
   const children = new Set<ChildProcess>();
+  let isOver = false;
   const end = () => {
+    isOver = true;
     for (const child of children) child.disconnect();
   };
-  await Promise.all(Array.from({ length: options.processes }, () => runProcess(options, children, end)));
+  const runOneAfterTheOther = async () => {
+    while (!isOver && !(await runProcess(options, children, end)));
+  };
+  await Promise.all(Array.from({ length: options.processes }, runOneAfterTheOther));
 }
 
-function runProcess(options: FleetOptions, children: Set<ChildProcess>, end: () => void): Promise<void> {
+/** Gives whether it found no seed left. */
+function runProcess(options: FleetOptions, children: Set<ChildProcess>, end: () => void): Promise<boolean> {
   return new Promise((resolve) => {
     const child = fork(WORKER, { stdio: ["ignore", "inherit", "pipe", "ipc"] });
     let assignment: Assignment | undefined;
+    let seeds = 0;
+    let isDone = false;
     let errors = "";
     children.add(child);
     child.stderr?.on("data", (bytes: Uint8Array) => {
       errors = (errors + new TextDecoder().decode(bytes)).slice(-4000);
     });
     const goOn = () => {
-      assignment = options.next();
+      assignment = seeds++ < SEEDS_PER_PROCESS ? options.next() : undefined;
       if (assignment === undefined) {
+        isDone = seeds <= SEEDS_PER_PROCESS;
         if (child.connected) child.disconnect();
       } else {
         child.send(assignment);
@@ -49,7 +64,7 @@ function runProcess(options: FleetOptions, children: Set<ChildProcess>, end: () 
     child.on("exit", (code) => {
       children.delete(child);
       if (assignment !== undefined && code !== 0) options.onDeath(assignment, errors);
-      resolve();
+      resolve(isDone);
     });
   });
 }

@@ -71,13 +71,15 @@ export class RestoreWalk {
     }
     if (upTo === undefined) await this.#goOn();
     else await this.#confirm();
-    if (this.#unproven.length > 0) await this.#endUnproven();
+    const isProven = this.#unproven.length === 0;
+    if (!isProven) await this.#endUnproven();
     const newest = this.#newest;
     return {
       state: this.#state,
       newestAgeMs: newest === undefined ? 0 : newest.nowMs - newest.lastModifiedMs,
       base,
       steps: this.#steps,
+      isProven,
     };
   }
 

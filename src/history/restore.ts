@@ -25,7 +25,7 @@ import { ObjectGone } from "./object-gone.ts";
 import type { ByteProgress } from "./progress.ts";
 import { RestoreWalk, type Suspects } from "./restore-walk.ts";
 
-/** How often a restore starts over because objects went away under it. */
+/** How often a restore starts over because objects went away under it, or nothing proves what it has read. */
 const ATTEMPTS_MAX = 5;
 /** Ways that are tried before a restore gives up. */
 const WALKS_MAX = 200;
@@ -57,6 +57,8 @@ export interface Restored {
   readonly base: RestorePlan["base"];
   /** What was applied to the base. */
   readonly steps: readonly RestoreStep[];
+  /** False if nothing after it tells whether the state is right. */
+  readonly isProven: boolean;
 }
 
 /**
@@ -66,15 +68,41 @@ export interface Restored {
  *   `corrupt` if no undamaged way leads to the epoch
  */
 export async function restore(parts: RestoreParts): Promise<Restored> {
+  let unproven: Unproven | undefined;
   for (let attempt = 1; ; attempt++) {
     try {
-      return await new Restore(parts).run();
+      const restored = await new Restore(parts).run();
+      if (restored.isProven) return restored;
+      const again = describeUnproven(restored);
+      // What is damaged on the way is damaged in another way each time.
+      if (isSame(unproven, again)) return restored;
+      if (attempt === ATTEMPTS_MAX) throw unreliable(again);
+      unproven = again;
     } catch (error) {
       if (!(error instanceof ObjectGone)) throw error;
       if (attempt === ATTEMPTS_MAX) throw error.toClusterError();
       parts.log({ level: "info", event: "restore_restarted", attempt, reason: error.message });
     }
   }
+}
+
+/** A state that nothing in the store speaks for. */
+interface Unproven {
+  readonly epoch: number;
+  readonly stateChecksum: string;
+}
+
+function describeUnproven({ state }: Restored): Unproven {
+  return { epoch: state.epoch, stateChecksum: state.image.stateChecksum };
+}
+
+function isSame(one: Unproven | undefined, other: Unproven): boolean {
+  return one?.epoch === other.epoch && one.stateChecksum === other.stateChecksum;
+}
+
+function unreliable({ epoch }: Unproven): ClusterError {
+  const text = `epoch ${epoch} cannot be proven, and what is read differs each time: the store, or the way to it, damages objects`;
+  return new ClusterError("corrupt", "history_unproven", text, { epoch });
 }
 
 /** One attempt. */

@@ -34,7 +34,6 @@ import {
 import { EpochRequests, type OwnEpoch } from "./epoch-requests.ts";
 import { Machine, momentOf } from "./machine.ts";
 import { changedRows, nextRows } from "./next-rows.ts";
-import { deleteOrphan } from "./orphan.ts";
 import type { NodeParts } from "./parts.ts";
 import { type PendingRollback, sealRollback } from "./rollback-seal.ts";
 
@@ -71,6 +70,8 @@ export interface DurableDetails {
 export interface LeadershipEvents {
   /** An epoch is durable and readable. The first one is the claim. */
   onDurable(durable: DurableDetails): void;
+  /** An epoch that was created is not part of the history, and is to be deleted. */
+  onOrphan(epoch: number): void;
 }
 
 export class Leadership {
@@ -387,7 +388,7 @@ export class Leadership {
 
   #endFrom(action: Extract<CommitAction, { type: "end" }>): void {
     const epoch = this.#replica.epoch + 1;
-    if (action.deleteOurs) void deleteOrphan(this.#parts, epoch);
+    if (action.deleteOurs) this.#events.onOrphan(epoch);
     const fenced = (what: string) =>
       new ClusterError("fenced", "fenced", `another node leads since epoch ${epoch}: ${what}`, {
         epoch,

@@ -24,6 +24,7 @@ import { Leadership, type LeadershipEnd } from "./leadership.ts";
 import type { MemberFetch } from "./member-request.ts";
 import type { NodeMetrics } from "./metrics.ts";
 import type { NodeNetwork } from "./network.ts";
+import { Orphans } from "./orphan.ts";
 import type { NodeParts } from "./parts.ts";
 import type { RoleClient, RoleClientOptions } from "./role-client.ts";
 import { type Rollback, type RollbackOptions, Rollbacks } from "./rollback.ts";
@@ -86,6 +87,7 @@ export class ClusterNode {
   readonly #syncing: Syncing;
   readonly #following: Following;
   readonly #rollbacks: Rollbacks;
+  readonly #orphans: Orphans;
   readonly #leader: WatchSource<Leader | undefined>;
   readonly #members: WatchSource<readonly Member[]>;
   readonly #epoch: WatchSource<number>;
@@ -116,6 +118,7 @@ export class ClusterNode {
     this.#keeper = new HistoryKeeper(parts, replica);
     this.#keeper.restored(restored);
     this.#rollbacks = new Rollbacks(rollbacksParts(parts, replica));
+    this.#orphans = new Orphans(parts);
     const closed = () => this.#closedError();
     this.#leader = new WatchSource<Leader | undefined>(replica.rows.leader, closed);
     this.#members = new WatchSource<readonly Member[]>([], closed);
@@ -378,7 +381,9 @@ export class ClusterNode {
       await Promise.race([leadership.stepDown(), timeUp.promise]).catch(() => {});
     }
     leadership?.close();
-    await Promise.race([Promise.all([network.close(), this.#keeper.follow()]), timeUp.promise]);
+    const closing = [network.close(), this.#keeper.follow(), this.#orphans.settled()];
+    await Promise.race([Promise.all(closing), timeUp.promise]);
+    this.#orphans.close();
     await network.cut();
     cancel();
     this.#isClosed = true;
@@ -401,6 +406,7 @@ export class ClusterNode {
         this.#onEpoch(epoch);
         if (this.#role.current !== "leader" && leadership.isLeading) this.#onLeading(claimReason);
       },
+      onOrphan: (epoch) => this.#orphans.delete(epoch),
     });
     this.#leadership = leadership;
     leadership.ended.then(

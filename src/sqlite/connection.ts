@@ -50,10 +50,9 @@ export class Connection {
   readonly #owned: Statement[] = [];
   /** Statements whose rows are read one by one now. */
   readonly iterating: Set<Statement> = new Set();
-  /** False while the library's own SQL is compiled or run, for which the rules of `authorize` do not hold. */
-  rulesApply = false;
+  /** What the authorizer knows. The bundled API keeps that for ever, so it must not hold the connection. */
+  readonly #rules: { apply: boolean; refusal: string | undefined } = { apply: false, refusal: undefined };
   #closed = false;
-  #refusal: string | undefined;
 
   constructor(context: SqliteContext, path: string, mode: "read" | "write") {
     this.sqlite = context.sqlite;
@@ -125,6 +124,11 @@ export class Connection {
     }
   }
 
+  /** False while the library's own SQL is compiled or run, for which the rules of `authorize` do not hold. */
+  set rulesApply(apply: boolean) {
+    this.#rules.apply = apply;
+  }
+
   /** Ends every iteration: who still asks for rows gets an error. */
   endIterations(): void {
     for (const statement of this.iterating) statement.endIteration();
@@ -136,15 +140,15 @@ export class Connection {
    * @param decide gives the reason if it is refused
    */
   authorize(decide: (action: SqlAction) => string | undefined): void {
-    const { sqlite } = this;
+    const sqlite = this.sqlite;
+    const rules = this.#rules;
     // The bundled API gives 0 for a null pointer.
     const textOf = (text: string | number | null) => (typeof text === "string" ? text : undefined);
     type Text = string | number | null;
     const callback = (_context: Pointer, action: number, first: Text, second: Text, database: Text): number => {
-      if (!this.rulesApply || action === ACTION_SELECT || action === ACTION_READ || action === ACTION_FUNCTION)
-        return 0;
-      this.#refusal = decide({ action, first: textOf(first), second: textOf(second), database: textOf(database) });
-      return this.#refusal === undefined ? 0 : SQLITE_DENY;
+      if (!rules.apply || action === ACTION_SELECT || action === ACTION_READ || action === ACTION_FUNCTION) return 0;
+      rules.refusal = decide({ action, first: textOf(first), second: textOf(second), database: textOf(database) });
+      return rules.refusal === undefined ? 0 : SQLITE_DENY;
     };
     const code = sqlite.api.sqlite3_set_authorizer(this.pointer, callback, 0);
     if (code !== 0) throw this.error(code, undefined);
@@ -170,8 +174,8 @@ export class Connection {
   /** SQLite's error with its code, message and the SQL. */
   error(code: number, sql: string | undefined): ClusterError {
     const { sqlite } = this;
-    const refusal = code === SQLITE_AUTH ? this.#refusal : undefined;
-    this.#refusal = undefined;
+    const refusal = code === SQLITE_AUTH ? this.#rules.refusal : undefined;
+    this.#rules.refusal = undefined;
     if (refusal !== undefined)
       return new ClusterError("invalid", "forbidden_sql", refusal, sql === undefined ? {} : { sql });
     const name = sqlite.codeName(code);

@@ -365,3 +365,31 @@ describe("a store that cuts its answers short", () => {
     expect(await refusalsOf(store, 100)).toMatchObject({ refusals: [[snapshotKey(90)]], places: [where] });
   });
 });
+
+describe("a newest snapshot that nothing proves", () => {
+  /** All that is left is the snapshot of the newest epoch; the reads of it that `isDamaged` says have a bit wrong. */
+  async function onlySnapshot(isDamaged: (read: number) => boolean): Promise<FaultyStore> {
+    const store = new MemoryStore();
+    await store.put(snapshotKey(NEWEST), await imageThen(NEWEST));
+    const faulty = new FaultyStore(store);
+    let reads = 0;
+    faulty.onCall = ({ operation, key }) => {
+      if (operation !== "get" || key !== snapshotKey(NEWEST)) return undefined;
+      reads++;
+      // Not in the header, nor in a page that is needed to read it: in the rows.
+      return isDamaged(reads) ? { kind: "flip", offset: 100_000 + 97 * reads } : undefined;
+    };
+    return faulty;
+  }
+
+  it("is read again, and believed when it is the same", async () => {
+    await expectRestored(await onlySnapshot(() => false), NEWEST);
+    await expectRestored(await onlySnapshot((read) => read === 1), NEWEST);
+  });
+
+  it("is not believed while it is another one each time", async () => {
+    const store = await onlySnapshot(() => true);
+    const { message } = await expectError(() => stateAt(store), "corrupt", "history_unproven");
+    expect(message).toContain("differs each time");
+  });
+});

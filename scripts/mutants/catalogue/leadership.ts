@@ -77,7 +77,7 @@ export const LEADERSHIP_MUTANTS: readonly Mutant[] = [
     "orphan-stays",
     "P2",
     "An epoch of ours that history went on without is left in the store.",
-    leadership("if (action.deleteOurs) void deleteOrphan(this.#parts, epoch);", ""),
+    leadership("if (action.deleteOurs) this.#events.onOrphan(epoch);", ""),
     [COMMIT],
   ),
   mutant(

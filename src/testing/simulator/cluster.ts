@@ -90,7 +90,7 @@ export class SimulatedCluster {
 
   /** Kills whatever runs, and gives its memory back. */
   close(): void {
-    for (const member of this.members) member.crash();
+    for (const member of this.members) member.close();
   }
 
   #world(index: number): MemberWorld {

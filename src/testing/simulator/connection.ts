@@ -42,6 +42,7 @@ export class SimulatedConnection implements Connection {
     this.#cancelTimer = options.clock.after(connectTimeoutMs, () =>
       this.destroy(new Error(`no HTTP/2 settings within ${connectTimeoutMs} ms`)),
     );
+    if (client.state === "ended") return;
     network.time.schedule(network.delayMs(client.host, this.#serverHost), () => this.#reach());
   }
 

@@ -64,6 +64,7 @@ export class SimulatedMember {
   #run: MemberRun | undefined;
   #runCount = 0;
   #isWanted = false;
+  readonly #leases = new Set<SqliteLease>();
 
   constructor(world: MemberWorld, host: string, options: MemberOptions) {
     this.name = options.name;
@@ -102,6 +103,7 @@ export class SimulatedMember {
     const store = this.#world.storeOf(process);
     const sqlite = this.#world.pool.lease();
     const run: MemberRun = { process, store, sqlite, node: undefined };
+    this.#leases.add(sqlite);
     this.#run = run;
     const cluster = new LittleBigCluster({
       ...this.#world.settings,
@@ -112,7 +114,9 @@ export class SimulatedMember {
       random: process.random,
       transport: network.transportOf(process),
       openSqlite: sqlite.open,
-      log: (event) => this.#world.onLog(this, event),
+      log: (event) => {
+        if (process.state !== "ended") this.#world.onLog(this, event);
+      },
     });
     process.clock.soon(() => void this.#join(cluster, run));
   }
@@ -127,6 +131,12 @@ export class SimulatedMember {
   crash(): void {
     this.#isWanted = false;
     this.#end(this.#run);
+  }
+
+  /** Kills whatever runs there, and gives its memory back: time will not pass any more. */
+  close(): void {
+    this.crash();
+    for (const lease of this.#leases) this.#release(lease);
   }
 
   /** The node leaves in order, and its process ends. */
@@ -169,12 +179,18 @@ export class SimulatedMember {
     });
   }
 
+  #release(lease: SqliteLease): void {
+    this.#leases.delete(lease);
+    lease.release();
+  }
+
   #end(run: MemberRun | undefined): void {
     if (run === undefined || this.#run !== run) return;
     this.#run = undefined;
     run.process.end();
     this.#world.network.ended(run.process);
-    run.sqlite.release();
+    // It may be in the middle of a turn, of which nobody sees the rest; but it still uses its memory.
+    this.#world.time.schedule(0, () => this.#release(run.sqlite));
   }
 }
 

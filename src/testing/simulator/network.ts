@@ -139,11 +139,13 @@ export class SimulatedNetwork {
 
   #connect(process: SimulatedProcess, options: ConnectOptions): Connection {
     const connection = new SimulatedConnection(this, process, options);
-    this.#connections.add(connection);
+    // One that is killed in the middle of a turn does nothing with the rest of it.
+    if (process.state !== "ended") this.#connections.add(connection);
     return connection;
   }
 
   #listen(process: SimulatedProcess, options: ListenOptions): Listener {
+    if (process.state === "ended") throw new Error(`${process.name} is gone`);
     const port = options.port === 0 ? this.#anyPort++ : options.port;
     const address = `${process.host}:${port}`;
     if (options.host !== process.host || this.#listeners.has(address)) {

@@ -70,12 +70,13 @@ export class Scrutiny {
     if (pendingCount > 0) this.#violated("P10", "store calls are left", `${pendingCount} of ${process.name}`);
   }
 
-  /** One leader, and everybody has what there is. */
+  /** One leader, who knows what there is, and nobody is far behind. */
   get isAtRest(): boolean {
     const nodes = this.#cluster.members.map(({ node }) => node);
     const leaders = nodes.filter((node) => node?.role.current === "leader");
     const { newestEpoch } = this.#witness;
-    return leaders.length === 1 && nodes.every((node) => node !== undefined && node.epoch.current >= newestEpoch - 1);
+    if (leaders.length !== 1 || leaders[0]?.epoch.current !== newestEpoch) return false;
+    return nodes.every((node) => node !== undefined && node.epoch.current >= newestEpoch - 1);
   }
 
   checkPins(): void {

@@ -10,6 +10,9 @@ import type { SqliteContext } from "../../sqlite/connection.ts";
 import { createSqlite, type OpenSqlite } from "../../sqlite/context.ts";
 import { SeededRandom } from "./seeded-random.ts";
 
+/** Of instances that nobody uses. */
+const NO_RANDOM = new SeededRandom(0);
+
 interface PooledInstance {
   readonly context: SqliteContext;
   /** Its memory at its first moment. */
@@ -54,6 +57,9 @@ export class SqliteLease {
 
   /** Gives everything back: nobody uses it any more. */
   release(): void {
-    this.#free.push(...this.#taken.splice(0));
+    for (const instance of this.#taken.splice(0)) {
+      instance.context.vfs.reset(systemClock, NO_RANDOM);
+      this.#free.push(instance);
+    }
   }
 }

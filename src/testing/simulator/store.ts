@@ -117,6 +117,8 @@ export class SimulatedStore implements ObjectStore {
   ): Promise<T> {
     signal?.throwIfAborted();
     const { time, process, weather, onCall, timeoutMs = CALL_TIMEOUT_MS } = this.#options;
+    // One that is killed in the middle of a turn does nothing with the rest of it.
+    if (process.state === "ended") return await new Promise<never>(() => {});
     const fate = weather(operation, key, process);
     onCall?.({ moment: "sent", operation, key, from: process });
     this.#pending++;
