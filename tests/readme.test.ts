@@ -31,7 +31,10 @@ it("every TypeScript block of the README compiles", () => {
   const scoped = rest.map((block) => `{\n${bodyOf(block)}\n}`);
   const program = [...new Set(blocks.flatMap(importsOf)), bodyOf(first), ...scoped].join("\n");
   writeFileSync(join(directory, "readme.ts"), program);
-  const paths = { littlebigcluster: [join(ROOT, "src", "mod.ts")] };
+  const paths = {
+    littlebigcluster: [join(ROOT, "src", "mod.ts")],
+    "littlebigcluster/testing": [join(ROOT, "src", "testing", "mod.ts")],
+  };
   const compilerOptions = {
     paths,
     noEmit: true,

@@ -39,7 +39,8 @@ const RIGHT_CLOCKS = { clockRate: 1, wallOffsetMs: 0 };
 
 /**
  * Nodes are real: the library's own code with its own SQLite, on a simulated clock, network and store. Time passes only in
- * `run`, as fast as it can be computed.
+ * `run`, as fast as it can be computed. An application's own timers and connections are not simulated: it has to ask the
+ * cluster (`member.process.clock`), or a run is not the same twice.
  *
  * ```ts
  * const pool = new SqlitePool();
