@@ -6,6 +6,7 @@ const OWN_SUITES = [
   "tests/history/api.test.ts",
   "tests/history/packs.test.ts",
   "tests/node/rollback.test.ts",
+  "tests/testing/simulator/scenarios.test.ts",
 ];
 
 /**

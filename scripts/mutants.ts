@@ -5,6 +5,7 @@
  * ```
  * npm run mutants                      all of them, by tests and simulator
  * npm run mutants -- --tests-only      by tests alone
+ * npm run mutants -- --sim SEEDS       by the simulator alone: what it finds, and after how many seeds
  * npm run mutants -- --only ID [ID…]   some
  * npm run mutants -- --list            what there is
  * ```
@@ -17,7 +18,7 @@ import process from "node:process";
 import { fileURLToPath } from "node:url";
 import { Command, InvalidArgumentError } from "commander";
 import { ALL_MUTANTS } from "./mutants/catalogue/all.ts";
-import { detectorsOf, hunt, isTestDetector } from "./mutants/hunt.ts";
+import { hunt, isTestDetector } from "./mutants/hunt.ts";
 import type { Mutant, Outcome } from "./mutants/mutant.ts";
 import { mutantTable, outcomeTable } from "./mutants/report.ts";
 import { failingTests } from "./mutants/test-detector.ts";
@@ -31,6 +32,8 @@ interface Options {
   readonly only?: readonly string[];
   readonly list?: boolean;
   readonly testsOnly?: boolean;
+  /** The simulator alone, so many seeds. */
+  readonly sim?: number;
   readonly parallel: number;
   readonly baseline: boolean;
 }
@@ -41,11 +44,24 @@ function parseParallel(text: string): number {
   throw new InvalidArgumentError(`a whole number from 1 to ${PARALLEL_MAX}`);
 }
 
+function parseSeeds(text: string): number {
+  const seeds = Number(text);
+  if (Number.isInteger(seeds) && seeds >= 1) return seeds;
+  throw new InvalidArgumentError("a whole number above 0");
+}
+
 function chosen(only: readonly string[] | undefined): readonly Mutant[] {
   if (only === undefined) return ALL_MUTANTS;
   const unknown = only.filter((id) => !ALL_MUTANTS.some((mutant) => mutant.id === id));
   if (unknown.length > 0) throw new Error(`there is no mutant ${unknown.join(", ")}: see --list`);
   return ALL_MUTANTS.filter(({ id }) => only.includes(id));
+}
+
+/** The mutants with those detectors alone that are to be asked. */
+function withDetectors(mutants: readonly Mutant[], { testsOnly, sim }: Options): readonly Mutant[] {
+  if (sim !== undefined) return mutants.map((mutant) => ({ ...mutant, caughtBy: [{ sim: { seeds: sim } }] }));
+  if (testsOnly !== true) return mutants;
+  return mutants.map((mutant) => ({ ...mutant, caughtBy: mutant.caughtBy.filter(isTestDetector) }));
 }
 
 /** A test that fails anyway would seem to notice everything. */
@@ -76,23 +92,24 @@ function sumUp(outcomes: readonly Outcome[]): number {
 }
 
 async function run(options: Options): Promise<number> {
-  const mutants = chosen(options.only);
+  const mutants = withDetectors(chosen(options.only), options);
   if (options.list) {
     console.log(mutantTable(mutants));
     return 0;
   }
   const problems = await problemsOf(ROOT, mutants);
   if (problems.length > 0) throw new Error(problems.join("\n"));
-  const isTestsOnly = options.testsOnly === true;
-  const hunted = mutants.filter((mutant) => detectorsOf(mutant, isTestsOnly).length > 0);
+  const hunted = mutants.filter(({ caughtBy }) => caughtBy.length > 0);
   const rootFiles = await readdir(ROOT);
   const workspaces: Workspace[] = [];
   try {
     for (let count = 0; count < Math.min(options.parallel, hunted.length); count++)
       workspaces.push(await Workspace.create(ROOT, rootFiles));
     if (options.baseline && workspaces[0] !== undefined) await checkBaseline(hunted, workspaces[0]);
-    const outcomes = await hunt(hunted, { workspaces, isTestsOnly, onOutcome: tell });
-    return sumUp(hunted.flatMap(({ id }) => outcomes.filter(({ mutant }) => mutant.id === id)));
+    const outcomes = await hunt(hunted, { workspaces, onOutcome: tell });
+    const exitCode = sumUp(hunted.flatMap(({ id }) => outcomes.filter(({ mutant }) => mutant.id === id)));
+    // What the simulator does not find others do.
+    return options.sim === undefined ? exitCode : Math.min(exitCode, 0);
   } finally {
     for (const workspace of workspaces) await workspace.remove();
   }
@@ -103,6 +120,7 @@ const program = new Command("mutants")
   .option("--only <ids...>", "these mutants")
   .option("--list", "what there is")
   .option("--tests-only", "without the simulator")
+  .option("--sim <seeds>", "by the simulator alone, up to so many seeds: what it finds, and after how many", parseSeeds)
   .option("--parallel <count>", "so many at a time", parseParallel, 1)
   .option("--no-baseline", "take for granted that the tests pass without a mutant");
 const options = program.parse().opts<Options>();

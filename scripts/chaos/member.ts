@@ -9,9 +9,12 @@ import type { MemberConfig } from "./member-protocol.ts";
 
 const JOIN_PAUSE_MS = 200;
 const PARENT_GONE = 2;
+/** Longer than it takes to give up a write. */
+const END_LIMIT_MS = 2000;
 
 const lines = createInterface({ input: process.stdin });
-lines.on("close", () => process.exit(PARENT_GONE));
+const endWithParent = () => process.exit(PARENT_GONE);
+lines.on("close", endWithParent);
 const leaving = new AbortController();
 let node: ClusterNode | undefined;
 process.on("SIGTERM", () => void leave());
@@ -20,7 +23,10 @@ async function leave(): Promise<void> {
   if (leaving.signal.aborted) return;
   leaving.abort();
   await node?.shutdown();
-  process.exit(0);
+  // Nothing of the node keeps the process alive; what the store was doing when it was given up is tidied up first.
+  lines.removeListener("close", endWithParent);
+  process.stdin.destroy();
+  setTimeout(() => process.exit(0), END_LIMIT_MS).unref();
 }
 
 const [first] = (await once(lines, "line")) as [string];

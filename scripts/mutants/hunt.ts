@@ -11,7 +11,6 @@ const TIME_LIMIT_MS = 120_000;
 export interface HuntOptions {
   /** One for each that is hunted at the same time. */
   readonly workspaces: readonly Workspace[];
-  readonly isTestsOnly: boolean;
   onOutcome(outcome: Outcome): void;
 }
 
@@ -20,7 +19,7 @@ export async function hunt(mutants: readonly Mutant[], options: HuntOptions): Pr
   const outcomes: Outcome[] = [];
   const work = async (workspace: Workspace): Promise<void> => {
     for (let mutant = waiting.shift(); mutant !== undefined; mutant = waiting.shift()) {
-      const outcome = await huntOne(mutant, workspace, options.isTestsOnly);
+      const outcome = await huntOne(mutant, workspace);
       outcomes.push(outcome);
       options.onOutcome(outcome);
     }
@@ -29,15 +28,10 @@ export async function hunt(mutants: readonly Mutant[], options: HuntOptions): Pr
   return outcomes;
 }
 
-/** Detectors that count now. */
-export function detectorsOf({ caughtBy }: Mutant, isTestsOnly: boolean): readonly Detector[] {
-  return isTestsOnly ? caughtBy.filter(isTestDetector) : caughtBy;
-}
-
-async function huntOne(mutant: Mutant, workspace: Workspace, isTestsOnly: boolean): Promise<Outcome> {
+async function huntOne(mutant: Mutant, workspace: Workspace): Promise<Outcome> {
   const beganMs = performance.now();
   const verdict = await workspace
-    .with(mutant, () => askAll(workspace.directory, detectorsOf(mutant, isTestsOnly)))
+    .with(mutant, () => askAll(workspace.directory, mutant.caughtBy))
     .catch((error: unknown): Verdict => {
       return { isCaught: false, problem: error instanceof Error ? error.message : String(error) };
     });

@@ -3,6 +3,7 @@ import type { SimulatorDetector, Verdict } from "./mutant.ts";
 import { runCommand } from "./run-command.ts";
 
 const FIRST_SEED = 1;
+const TIME_SHARE = 0.8;
 
 /** The last line of `npm run sim -- --json`. */
 interface SimulatorAnswer {
@@ -22,7 +23,9 @@ export async function askSimulator(
 ): Promise<Verdict> {
   const profile = sim.profile === undefined ? [] : ["--profile", sim.profile];
   const args = ["run", "--silent", "sim", "--", "--seeds", `${sim.seeds}`, "--seed", `${FIRST_SEED}`, "--json"];
-  const { exitCode, stdout, tail } = await runCommand("npm", [...args, ...profile], directory, timeLimitMs);
+  // It ends by itself a little before.
+  const minutes = ["--minutes", String((timeLimitMs * TIME_SHARE) / 60_000)];
+  const { exitCode, stdout, tail } = await runCommand("npm", [...args, ...profile, ...minutes], directory, timeLimitMs);
   if (exitCode === undefined) return { isCaught: true, by: "simulator: did not end", seeds: undefined };
   const answer = parseAnswer(stdout);
   if (answer === undefined) throw new Error(`the simulator gave no answer:\n${tail}`);

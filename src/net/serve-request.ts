@@ -103,7 +103,9 @@ export class RequestServer {
 
   #report(event: string, request: Request, error: unknown): void {
     const path = new URL(request.url).pathname;
-    this.#options.log({ level: "error", event, method: request.method, path, error: errorMessage(error) });
+    // Who goes away makes handlers fail that read from him, or listen to his signal: nobody's mistake.
+    const level = request.signal.aborted ? "debug" : "error";
+    this.#options.log({ level, event, method: request.method, path, error: errorMessage(error) });
   }
 }
 

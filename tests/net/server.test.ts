@@ -300,6 +300,23 @@ describe("a handler that fails", () => {
   });
 });
 
+describe("a client that goes away in the middle of its request", () => {
+  it("is nobody's mistake: what its handler fails with is no error in the log", async () => {
+    const arrived = deferred();
+    const listener = await serve(async (request) => {
+      arrived.resolve();
+      return new Response(await request.text());
+    });
+    const { socket } = await rawSocket(listener);
+    socket.write("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nhalf of it");
+    await arrived.promise;
+    events.length = 0;
+    socket.destroy();
+    await until(() => events.length > 0, "the event");
+    expect(events).toMatchObject([{ level: "debug", event: "http_handler_failed" }]);
+  });
+});
+
 describe("Listener.close", () => {
   it("lets a slow answer finish, refuses new ones, and can be called twice", async () => {
     let finish = deferred();

@@ -125,6 +125,7 @@ export class Client {
     const { random } = this.#parts;
     const member = random.pick(this.#parts.members);
     if (random.chance(0.02)) await this.#rollback(member);
+    else if (random.chance(0.03)) await this.#writeNothing(member);
     else if (random.chance(0.55)) await this.write(member);
     else await this.read(member, random.pick(["any", "any", "atLeast", "maxStaleness", "linearizable"]));
   }
@@ -222,6 +223,17 @@ export class Client {
       evidence.rollbacks++;
     } catch {
       // Whether it was written is in the history.
+    }
+  }
+
+  /** An epoch with nothing in it. */
+  async #writeNothing({ process, node }: SimulatedMember): Promise<void> {
+    if (process === undefined || node?.role.current !== "leader") return;
+    try {
+      const { epoch } = await this.#asked(process, async () => await node.transaction(() => {}).durable);
+      this.#lastEpoch = Math.max(this.#lastEpoch, epoch);
+    } catch {
+      // There is nothing that could be lost.
     }
   }
 
