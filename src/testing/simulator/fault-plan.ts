@@ -10,9 +10,11 @@ export type Fault =
   | { readonly kind: "isolate"; readonly member: number }
   | { readonly kind: "oneWay" | "reset"; readonly member: number; readonly other: number }
   | { readonly kind: "slowLink"; readonly member: number; readonly other: number; readonly byMs: number }
-  /** The first member that makes such a call is stopped when it makes it, or when it has taken effect and nobody knows. */
+  /** Who makes such a call first is stopped when it makes it, or when it has taken effect and nobody knows. */
   | {
       readonly kind: "ambush";
+      /** Only this one. */
+      readonly member?: number;
       readonly operation: "put" | "get" | "list";
       readonly moment: "sent" | "landed";
       readonly then: "crash" | "pause" | "suspend";
@@ -89,6 +91,12 @@ export function planFaults(random: SeededRandom, shape: PlanShape): PlannedFault
       const otherMs = durationMs + shape.sessionTimeoutMs * random.between(-1, 1);
       plan.push({ atMs: atMs + random.fraction(), durationMs: Math.max(1, otherMs), fault: { ...fault, member } });
     }
+    // Who comes back after long is most in danger.
+    if (shape.acrossRetention && isAbsence(fault) && fault.kind !== "crash" && random.chance(0.5)) {
+      const backAtMs = atMs + durationMs - 1;
+      const ambush: Fault = { ...drawAmbush(random, shape), member: fault.member };
+      plan.push({ atMs: backAtMs, durationMs: shape.sessionTimeoutMs * 4, fault: ambush });
+    }
     // At times one comes right after the other.
     atMs += random.exponential(random.chance(0.2) ? shape.everyMs / 10 : shape.everyMs);
   }
@@ -113,12 +121,8 @@ function drawFault(random: SeededRandom, shape: PlanShape): Fault {
     case "stepDown":
     case "outage":
       return { kind };
-    case "ambush": {
-      const operation = random.pick(["put", "put", "get", "list"] as const);
-      const moment = random.pick(["sent", "landed", "landed"] as const);
-      const then = random.pick(["crash", "pause", "suspend"] as const);
-      return { kind, operation, moment, then, forMs: drawAbsence(random, shape, true) };
-    }
+    case "ambush":
+      return drawAmbush(random, shape);
     case "setWall": {
       const byMs = random.pick([1, 1, 60, 3600]) * 1000 * random.between(-2, 2);
       return { kind, member, byMs };
@@ -145,6 +149,13 @@ function drawFault(random: SeededRandom, shape: PlanShape): Fault {
   }
 }
 
+function drawAmbush(random: SeededRandom, shape: PlanShape): Extract<Fault, { kind: "ambush" }> {
+  const operation = random.pick(["put", "put", "get", "list", "list"] as const);
+  const moment = random.pick(["sent", "landed", "landed"] as const);
+  const then = random.pick(["crash", "pause", "pause", "suspend"] as const);
+  return { kind: "ambush", operation, moment, then, forMs: drawAbsence(random, shape, random.chance(0.5)) };
+}
+
 type Absence = Extract<Fault, { kind: "crash" | "stop" | "pause" | "suspend" | "isolate" | "storeless" }>;
 
 function isAbsence(fault: Fault): fault is Absence {
@@ -163,7 +174,7 @@ function drawDuration(random: SeededRandom, fault: Fault, shape: PlanShape): num
 function drawAbsence(random: SeededRandom, shape: PlanShape, isLong: boolean): number {
   const { sessionTimeoutMs, retentionMs, acrossRetention } = shape;
   if (acrossRetention && isLong && random.chance(0.5)) {
-    return retentionMs * (random.chance(0.7) ? random.between(1, 1.3) : random.between(0.5, 1.8));
+    return retentionMs * (random.chance(0.7) ? random.between(1, 1.2) : random.between(0.5, 1.8));
   }
   return sessionTimeoutMs * random.pick([0.05, 0.3, 0.8, 1.2, 2, 4]) * random.between(0.7, 1.3);
 }

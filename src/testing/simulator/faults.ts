@@ -168,13 +168,13 @@ export class Faults {
   }
 
   /** Gives what calls it off; once it has struck it ends by itself, or with all others. */
-  #ambush({ operation, moment, then, forMs }: Extract<Fault, { kind: "ambush" }>): () => void {
+  #ambush({ operation, moment, then, forMs, member: victim }: Extract<Fault, { kind: "ambush" }>): () => void {
     const { callWatchers, members, time } = this.#parts;
     const strike = (call: ObservedCall) => {
       if (call.operation !== operation || call.moment !== moment || call.from.state !== "running") return;
       if (operation !== "list" && !call.key.endsWith(".wal")) return;
       const member = members.find(({ process }) => process === call.from);
-      if (member === undefined) return;
+      if (member === undefined || (victim !== undefined && member !== members[victim])) return;
       callWatchers.delete(strike);
       const undo = then === "crash" ? this.#crash(member) : this.#pause(call.from, then);
       const end = () => {
