@@ -161,12 +161,14 @@ class Simulation {
     const deadlineMs = time.nowMs + settleMs;
     // Once is not enough: a leader that was paused does not know yet that it is none any more, or waits for an answer.
     const calmMs = 2 * settings.sessionTimeoutMs;
-    for (let isCalm = false; !isCalm && time.nowMs < deadlineMs; isCalm = this.#scrutiny.isAtRest) {
+    for (let isCalm = false; !isCalm && time.nowMs < deadlineMs; ) {
       await this.#pass(deadlineMs - time.nowMs, () => this.#scrutiny.isAtRest);
+      const { newestEpoch } = this.#witness;
       if (time.nowMs < deadlineMs) await this.#pass(calmMs);
       // While clients write, the newest epoch is not known yet most of the time.
       await this.#pass(settings.sessionTimeoutMs / 4, () => this.#scrutiny.isAtRest);
       if (this.#isOver) return;
+      isCalm = this.#scrutiny.isAtRest && this.#witness.newestEpoch > newestEpoch;
     }
     if (this.#scrutiny.isAtRest) return;
     const text = `${settleMs} ms after the faults: ${this.#scrutiny.describe()}`;
