@@ -32,7 +32,7 @@ export class Witness {
   readonly #epochs: WitnessedEpoch[] = [];
   /** The bytes that stand at a number now: their hash. */
   readonly #present = new Map<number, string>();
-  /** When the snapshot of an epoch was written first. */
+  /** When the snapshot of an epoch was written; at the last time: that is its age. */
   readonly #snapshots = new Map<number, number>();
   readonly #onViolation: (violation: Violation) => void;
   #orphanCount = 0;
@@ -97,9 +97,7 @@ export class Witness {
 
   onPut(key: string, bytes: Uint8Array): void {
     const parsed = parseKey(key);
-    if (parsed?.kind === "snapshot" && !this.#snapshots.has(parsed.epoch)) {
-      this.#snapshots.set(parsed.epoch, this.#time.nowMs);
-    }
+    if (parsed?.kind === "snapshot") this.#snapshots.set(parsed.epoch, this.#time.nowMs);
     if (parsed?.kind !== "wal") return;
     const { epoch } = parsed;
     const hash = sha256Hex(bytes);
