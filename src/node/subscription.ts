@@ -18,6 +18,8 @@ import type { NodeParts } from "./parts.ts";
 /** Timers may fire a little early. */
 const FIRST_PAUSE_MS: number = REFUSAL_GAP_MS + 5;
 const PAUSE_MAX_MS = 2000;
+/** A leader that does not believe us will not before somebody has set a clock. */
+const FORBIDDEN_PAUSE_MS = 15_000;
 /** A stream that ended sooner than this counts as a failure. */
 const STREAM_HELD_MS = 1000;
 
@@ -53,6 +55,8 @@ export class Subscription {
   #leader: Leader | undefined;
   #abort = new AbortController();
   #isOpen = false;
+  /** The last attempt ended because the leader does not believe that we are a member. */
+  #isForbidden = false;
   /** Uuid of the leader that was last heard. */
   #heardFrom: string | undefined;
 
@@ -89,7 +93,8 @@ export class Subscription {
       if (signal.aborted) return;
       failures = wasOpen && clock.monotonicMs() - beganMs > STREAM_HELD_MS ? 0 : failures + 1;
       if (failures === 0) continue;
-      const backoff = backoffMs(failures, FIRST_PAUSE_MS, PAUSE_MAX_MS, random.fraction());
+      const pauseMaxMs = this.#isForbidden ? FORBIDDEN_PAUSE_MS : PAUSE_MAX_MS;
+      const backoff = backoffMs(failures, FIRST_PAUSE_MS, pauseMaxMs, random.fraction());
       await sleep(clock, Math.max(FIRST_PAUSE_MS, backoff), signal).catch(() => {});
     }
   }
@@ -106,6 +111,7 @@ export class Subscription {
           if (signal.aborted) return isOpen;
           this.#check(frame, mac);
           isOpen = true;
+          this.#isForbidden = false;
           this.#isOpen = true;
           this.#heardFrom = leader.uuid;
           this.#events.onFrame(frame.header.length + frame.body.length + frame.mac.length);
@@ -114,7 +120,8 @@ export class Subscription {
       }
     } catch (error) {
       if (signal.aborted) return isOpen;
-      const level = isClusterError(error) && error.code === "stream_forbidden" ? "warn" : "debug";
+      this.#isForbidden = isClusterError(error) && error.code === "stream_forbidden";
+      const level = this.#isForbidden ? "warn" : "debug";
       this.#parts.log({ level, event: "stream_lost", leader: leader.uuid, reason: errorMessage(error) });
       if (!isOpen && this.#isRefusal(leader, error)) this.#events.onRefused(leader);
       if (!isOpen) this.#events.onFailed(leader);

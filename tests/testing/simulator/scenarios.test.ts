@@ -91,6 +91,30 @@ describe("a node that has left", () => {
   });
 });
 
+describe("a node whose clock is hours off", () => {
+  it("follows by the store, asks for the stream more and more rarely, and has it soon after the clock is right", async () => {
+    const warnings: number[] = [];
+    const cluster: SimulatedCluster = await clusterOf(2, {
+      onLog: (_member, { event, level }) => {
+        if (event === "stream_lost" && level === "warn") warnings.push(cluster.time.nowMs);
+      },
+    });
+    const { process, node } = followerOf(cluster);
+    process?.setWall(3 * 3_600_000);
+    cluster.network.reset("10.0.0.1", "10.0.0.2");
+    await cluster.run(300_000);
+    expect(node?.status().replica.is_streaming).toBe(false);
+    expect(warnings.length).toBeGreaterThan(5);
+    expect(warnings.length).toBeLessThan(60);
+    const newest = leaderOf(cluster).node?.epoch.current ?? 0;
+    await cluster.run(1000);
+    expect(node?.epoch.current).toBeGreaterThanOrEqual(newest);
+    process?.setWall(-3 * 3_600_000);
+    await cluster.run(16_000);
+    expect(node?.status().replica.is_streaming).toBe(true);
+  });
+});
+
 describe("the same seed", () => {
   it("gives the same run, event by event; another gives another", async () => {
     const traceOf = async (seed: number) => {
