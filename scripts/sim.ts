@@ -96,7 +96,8 @@ async function campaign({
   await runFleet({
     processes,
     next: () => {
-      if (failed !== undefined || next >= first + seeds || performance.now() > untilMs) return undefined;
+      if (failed !== undefined || death !== undefined || next >= first + seeds || performance.now() > untilMs)
+        return undefined;
       return { seed: next++, profile };
     },
     onAnswer: ({ result }) => {
