@@ -88,6 +88,11 @@ async function campaign({
   let death: { readonly seed: number; readonly reason: string } | undefined;
   let next = first;
   let toldMs = beganMs;
+  // A campaign may take hours: what it has done so far is told.
+  let isStopped = false;
+  process.once("SIGINT", () => {
+    isStopped = true;
+  });
   const line = () => {
     const wallMinutes = (performance.now() - beganMs) / 60_000;
     const perMinute = (count: number) => Math.round(count / wallMinutes).toLocaleString("en");
@@ -96,8 +101,8 @@ async function campaign({
   await runFleet({
     processes,
     next: () => {
-      if (failed !== undefined || death !== undefined || next >= first + seeds || performance.now() > untilMs)
-        return undefined;
+      const isFailed = failed !== undefined || death !== undefined;
+      if (isFailed || isStopped || next >= first + seeds || performance.now() > untilMs) return undefined;
       return { seed: next++, profile };
     },
     onAnswer: ({ result }) => {

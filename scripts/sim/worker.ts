@@ -33,4 +33,6 @@ process.on("message", async ({ seed, profile: name }: Assignment) => {
   process.send?.(answer);
 });
 process.on("disconnect", () => process.exit());
+// The terminal sends it to everybody: the campaign decides what to do.
+process.on("SIGINT", () => {});
 process.send?.("ready");
