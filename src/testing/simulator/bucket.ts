@@ -15,8 +15,7 @@ export class SimulatedBucket {
   /** Acts at once, when its calls are begun. */
   readonly objects: MemoryStore;
   readonly #events: BucketEvents;
-  #bytes = 0;
-  readonly #sizes = new Map<string, number>();
+  readonly #keys = new Set<string>();
 
   /** @param wallOffsetMs how wrong the store's own clock is */
   constructor(time: VirtualTime, wallOffsetMs: number, events: BucketEvents) {
@@ -25,20 +24,11 @@ export class SimulatedBucket {
     this.#events = events;
   }
 
-  get objectCount(): number {
-    return this.#sizes.size;
-  }
-
-  get byteCount(): number {
-    return this.#bytes;
-  }
-
   async put(key: string, bytes: Uint8Array, ifAbsent: boolean): Promise<PutOutcome> {
-    const exists = this.#sizes.has(key);
+    const exists = this.#keys.has(key);
     const outcome = this.objects.put(key, bytes, { ifAbsent });
     if (!exists || !ifAbsent) {
-      this.#bytes += bytes.length - (this.#sizes.get(key) ?? 0);
-      this.#sizes.set(key, bytes.length);
+      this.#keys.add(key);
       this.#events.onPut?.(key, bytes);
     }
     return await outcome;
@@ -47,10 +37,7 @@ export class SimulatedBucket {
   async deleteMany(keys: readonly string[]): Promise<void> {
     const deleted = this.objects.deleteMany(keys);
     for (const key of keys) {
-      if (!this.#sizes.has(key)) continue;
-      this.#bytes -= this.#sizes.get(key) ?? 0;
-      this.#sizes.delete(key);
-      this.#events.onDeleted?.(key);
+      if (this.#keys.delete(key)) this.#events.onDeleted?.(key);
     }
     await deleted;
   }

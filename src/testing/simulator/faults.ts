@@ -139,15 +139,15 @@ export class Faults {
 
   /** It may still be about to leave. */
   #startAgain(member: SimulatedMember): void {
-    if (member.process?.state === "paused") this.#resume(member.process);
-    member.startAgain();
+    member.process?.resume();
+    member.start();
   }
 
   #restartLater(member: SimulatedMember, delayMs: number): void {
     this.#parts.time.schedule(delayMs, () => {
       if (member.process?.state !== "running") return;
       this.#stop(member);
-      member.startAgain();
+      member.start();
     });
   }
 
@@ -160,11 +160,7 @@ export class Faults {
       process.pause();
     }
     this.#parts.network.silenced();
-    return () => this.#resume(process);
-  }
-
-  #resume(process: SimulatedProcess): void {
-    process.resume();
+    return () => process.resume();
   }
 
   /** Gives what calls it off; once it has struck it ends by itself, or with all others. */

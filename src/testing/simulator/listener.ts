@@ -89,10 +89,6 @@ export class ServerSide {
     this.#onEnded = onEnded;
   }
 
-  get isEnded(): boolean {
-    return this.#isEnded;
-  }
-
   receive(message: Message): void {
     if (this.#isEnded) return;
     switch (message.type) {

@@ -88,7 +88,7 @@ export class SimulatedMember {
     return this.#run?.process;
   }
 
-  /** Starts a process there, which joins, and tries again if it cannot. */
+  /** Starts a process there, which joins, and tries again if it cannot; if one is about to leave, when it has left. */
   start(): void {
     this.#isWanted = true;
     if (this.#run !== undefined) return;
@@ -119,12 +119,6 @@ export class SimulatedMember {
       },
     });
     process.clock.soon(() => void this.#join(cluster, run));
-  }
-
-  /** Starts, when what runs there now and is about to leave has left. */
-  startAgain(): void {
-    this.#isWanted = true;
-    if (this.#run === undefined) this.start();
   }
 
   /** The process is killed. */

@@ -51,11 +51,6 @@ export class VirtualTime {
     return this.#eventCount;
   }
 
-  /** Events that wait. */
-  get pendingCount(): number {
-    return this.#heap.reduce((count, event) => count + (event.isCancelled ? 0 : 1), 0);
-  }
-
   /** What happened so far, in one number: two runs that differ anywhere differ here. */
   get traceHash(): string {
     return (this.#hash >>> 0).toString(16).padStart(8, "0");

@@ -35,8 +35,6 @@ export class Witness {
   /** When the snapshot of an epoch was written; at the last time: that is its age. */
   readonly #snapshots = new Map<number, number>();
   readonly #onViolation: (violation: Violation) => void;
-  #orphanCount = 0;
-  #deletedCount = 0;
 
   private constructor(time: VirtualTime, replica: Replica, onViolation: (violation: Violation) => void) {
     this.#time = time;
@@ -57,27 +55,8 @@ export class Witness {
     return this.#epochs.length - 1;
   }
 
-  /** Epochs that were created again after the retention had deleted them. */
-  get orphanCount(): number {
-    return this.#orphanCount;
-  }
-
-  /** Epochs that were deleted. */
-  get deletedCount(): number {
-    return this.#deletedCount;
-  }
-
-  get snapshotCount(): number {
-    return this.#snapshots.size;
-  }
-
   epoch(epoch: number): WitnessedEpoch | undefined {
     return this.#epochs[epoch];
-  }
-
-  /** The database as of the newest epoch. */
-  get db(): Replica["db"] {
-    return this.#replica.db;
   }
 
   timeline(): StoredTimeline {
@@ -104,8 +83,7 @@ export class Witness {
     this.#time.witness(`${epoch} ${hash}`);
     this.#present.set(epoch, hash);
     // Trimmed, and created again by one that was away; also its own bytes, if nobody had told it that they are there.
-    if (epoch <= this.newestEpoch) this.#orphanCount++;
-    else this.#apply(epoch, bytes, hash);
+    if (epoch > this.newestEpoch) this.#apply(epoch, bytes, hash);
   }
 
   onDeleted(key: string): void {
@@ -115,7 +93,6 @@ export class Witness {
     const hash = this.#present.get(epoch);
     this.#present.delete(epoch);
     if (hash !== this.#epochs[epoch]?.walHash) return;
-    this.#deletedCount++;
     if (epoch === this.newestEpoch) this.#violated("P1", "the newest epoch was deleted", `epoch ${epoch}`);
   }
 
