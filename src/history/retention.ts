@@ -71,9 +71,9 @@ export class Retention {
     if (this.#isNewestYoung()) return this.#agedNow();
     for await (const objects of listPages(store, this.#scannedKey, signal)) {
       for (const { kind, epoch, key } of objects) {
+        const stat = kind === "snapshot" ? await store.head(key, { signal }) : undefined;
+        // Not before: a snapshot that could not be asked for is looked at again by the next run.
         this.#scannedKey = key;
-        if (kind !== "snapshot") continue;
-        const stat = await store.head(key, { signal });
         if (stat === undefined) continue;
         const askedAtMs = settings.clock.monotonicMs();
         this.#snapshots.push({ epoch, ageMs: stat.nowMs - stat.lastModifiedMs, askedAtMs });

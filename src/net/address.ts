@@ -54,14 +54,10 @@ export function formatAddress(address: Address): string {
  * "every interface" is replaced by the machine's best address: IPv4 before IPv6, real interfaces before virtual
  * bridges, 127.0.0.1 if there is none.
  */
-export function advertisedAddress(
-  host: string,
-  port: number,
-  interfaces: NetworkInterfaces = networkInterfaces(),
-): string {
+export function advertisedAddress(host: string, port: number, interfaces?: NetworkInterfaces): string {
   if (!UNSPECIFIED_HOSTS.includes(host)) return formatAddress({ host, port });
   let best = { host: "127.0.0.1", rank: 0 };
-  for (const [name, addresses] of Object.entries(interfaces)) {
+  for (const [name, addresses] of Object.entries(interfaces ?? networkInterfaces())) {
     for (const { address, family, internal } of addresses ?? []) {
       const rank = internal ? 0 : reachabilityRank(name, address, family);
       if (rank > best.rank) best = { host: address, rank };

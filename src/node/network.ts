@@ -6,7 +6,6 @@ import type { Point } from "../history/point.ts";
 import type { Listener } from "../net/server.ts";
 import { StreamMac } from "../net/stream-mac.ts";
 import type { ClientTls } from "../net/tls.ts";
-import { sleep } from "../platform/sleep.ts";
 import { runtimeName } from "../platform/system.ts";
 import { type Member, successorOf } from "../protocol/roster.ts";
 import { VERSION } from "../version.ts";
@@ -77,6 +76,14 @@ export interface NetworkEvents {
   onHandover(): void;
 }
 
+/** An offer of the leadership that is being answered. */
+interface HandOver {
+  readonly successor: string;
+  readonly accepted: Deferred<boolean>;
+  /** Resolves when it was accepted, or never will be. */
+  readonly over: Promise<void>;
+}
+
 export class NodeNetwork {
   readonly #components: NetworkComponents;
   readonly #pool: PeerPool;
@@ -91,7 +98,7 @@ export class NodeNetwork {
   /** Who says that it leads since an epoch that has not been seen here. */
   #announced: Announcement | undefined;
   /** As a leader that steps down: whom it asked to lead next. */
-  #handover: { readonly successor: string; readonly accepted: Deferred<void> } | undefined;
+  #handover: HandOver | undefined;
   #isLeaving = false;
   #listenerClosed: Promise<void> | undefined;
 
@@ -137,7 +144,7 @@ export class NodeNetwork {
       report: (report) => this.#take(report),
       announced: (announcement) => this.#onAnnounced(announcement),
       accepted: (uuid) => {
-        if (this.#handover?.successor === uuid) this.#handover.accepted.resolve();
+        if (this.#handover?.successor === uuid) this.#handover.accepted.resolve(true);
       },
     });
     const whole = composeApps(node, internal, apps, metrics.middleware);
@@ -183,28 +190,35 @@ export class NodeNetwork {
     this.#publisher.publish({ epoch, wal, hash });
   }
 
-  /** This node is about to step down: agrees with a standby that it leads next, if there is one that answers. */
-  async handOver(): Promise<void> {
-    const { identity, parts } = this.#components;
+  /**
+   * This node is about to step down: agrees with a standby that it leads next, if there is one that answers. Who asks while
+   * that is under way waits for the same answer.
+   */
+  handOver(): Promise<void> {
+    const { identity } = this.#components;
     const successor = successorOf(this.#membership.members, this.#publisher.subscribers, identity.az);
-    if (successor === undefined) return;
-    const accepted = defer<void>();
-    this.#handover = { successor, accepted };
+    // Who is leaving hears no answer.
+    if (successor === undefined || this.#isLeaving) return Promise.resolve();
+    this.#handover ??= this.#offerLead(successor);
+    return this.#handover.over;
+  }
+
+  #offerLead(successor: string): HandOver {
+    const { clock } = this.#components.parts.settings;
+    const accepted = defer<boolean>();
+    const cancelWait = clock.after(ACCEPT_TIMEOUT_MS, () => accepted.resolve(false));
     this.#publisher.handOver(successor, "offer");
-    let isAccepted = false;
-    accepted.promise.then(() => {
-      isAccepted = true;
+    const over = accepted.promise.then((isAccepted) => {
+      cancelWait();
+      this.#handover = undefined;
+      if (isAccepted) this.#publisher.handOver(successor, "handover");
     });
-    const waiting = new AbortController();
-    const late = sleep(parts.settings.clock, ACCEPT_TIMEOUT_MS, waiting.signal).catch(() => {});
-    await Promise.race([accepted.promise, late]);
-    waiting.abort();
-    this.#handover = undefined;
-    if (isAccepted) this.#publisher.handOver(successor, "handover");
+    return { successor, accepted, over };
   }
 
   /** This node leads no more. */
   stoppedLeading(): void {
+    this.#handover?.accepted.resolve(false);
     this.#publisher.end();
     this.#membership.selfChanged();
     this.#retarget();

@@ -96,16 +96,18 @@ export class MeteredStore implements ObjectStore {
   /** The counts of this moment. */
   snapshot(): MeterSnapshot {
     const total = zeroCounts();
+    const { get, head, put, list, delete: deleted } = this.#counts;
+    const byKind = { get: { ...get }, head: { ...head }, put: { ...put }, list: { ...list }, delete: { ...deleted } };
     let estimatedUsd = 0;
     for (const kind of REQUEST_KINDS) {
-      const counts = this.#counts[kind];
+      const counts = byKind[kind];
       total.requests += counts.requests;
       total.errors += counts.errors;
       total.bytesIn += counts.bytesIn;
       total.bytesOut += counts.bytesOut;
       estimatedUsd += (counts.requests * this.#prices[kind]) / 1_000_000;
     }
-    return { ...structuredClone(this.#counts), total, estimatedUsd };
+    return { ...byKind, total, estimatedUsd };
   }
 
   requestsOfPut(body: PutBody): number {

@@ -234,6 +234,21 @@ describe("a run", () => {
     expect(calls.filter((operation) => operation !== "list")).toEqual([]);
   });
 
+  it("looks again at a snapshot whose age it could not learn", async () => {
+    const world = await newWorld();
+    const { store, clock } = world;
+    await write(world, 60);
+    clock.setWall(RETENTION_MS);
+    const newest = (await snapshotEpochs(store)).at(-1) as number;
+    const faulty = new FaultyStore(store);
+    const retention = new Retention(historyParts(faulty, RETENTION_MS));
+    faulty.onCall = ({ operation, key }) =>
+      operation === "head" && key === snapshotKey(newest) ? { kind: "fail_before" } : undefined;
+    await expectError(() => retention.run(undefined), "unavailable", "store_timeout");
+    faulty.onCall = () => undefined;
+    expect(await retention.run(undefined)).toMatchObject({ boundary: newest });
+  });
+
   it.each([
     ["beyond every epoch", String(Number.MAX_SAFE_INTEGER).padStart(20, "0")],
     ["no snapshot", String(33).padStart(20, "0")],

@@ -23,6 +23,8 @@ export interface SimulatedClusterOptions {
   readonly settings?: Partial<ClusterOptions>;
   /** *Default*: a local one. */
   readonly storeSpeed?: StoreSpeed;
+  /** A call of the store that is not answered fails after this. *Default* 10 000. */
+  readonly storeTimeoutMs?: number;
   /** How wrong the store's clock is. *Default* 0. */
   readonly storeClockErrorMs?: number;
   /** What stands between a node and the store, e.g. `RetryingStore`. *Default*: nothing. */
@@ -95,7 +97,7 @@ export class SimulatedCluster {
   }
 
   #world(index: number): MemberWorld {
-    const { id = "simulated", pool, settings = {}, wrapStore, clocksOf, onLog, onLeft } = this.#options;
+    const { id = "simulated", pool, settings = {}, storeTimeoutMs, wrapStore, clocksOf, onLog, onLeft } = this.#options;
     const { time, network, bucket, weather, callWatchers } = this;
     const onCall = (call: ObservedCall) => {
       for (const watcher of callWatchers) watcher(call);
@@ -107,7 +109,8 @@ export class SimulatedCluster {
       random: this.random.fork(`member ${index}`),
       pool,
       settings,
-      storeOf: (process) => new SimulatedStore({ time, bucket, process, weather: weather.fateOf, onCall }),
+      storeOf: (process) =>
+        new SimulatedStore({ time, bucket, process, weather: weather.fateOf, onCall, timeoutMs: storeTimeoutMs }),
       wrap: (store, process) => wrapStore?.(store, process, index) ?? store,
       clocksOf: () => clocksOf?.(index) ?? RIGHT_CLOCKS,
       onLog: (member, event) => {

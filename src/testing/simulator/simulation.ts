@@ -135,7 +135,8 @@ class Simulation {
   }
 
   get #patienceMs(): number {
-    return this.#options.profile.settings.sessionTimeoutMs * 4 + 20_000;
+    const { settings, storeTimeoutMs } = this.#options.profile;
+    return settings.sessionTimeoutMs * 4 + storeTimeoutMs * 2;
   }
 
   async #live(): Promise<void> {
@@ -242,6 +243,7 @@ class Simulation {
       pool,
       settings: profile.settings,
       storeSpeed: profile.store,
+      storeTimeoutMs: profile.storeTimeoutMs,
       storeClockErrorMs: random.between(-1, 1) * STORE_CLOCK_ERROR_MS_MAX,
       wrapStore: (store, { clock, random: chance }, index) =>
         index % 2 === 0 ? store : new RetryingStore(store, { clock, random: chance }),

@@ -57,7 +57,7 @@ export interface SimulatedStoreOptions {
   readonly process: SimulatedProcess;
   readonly weather: Weather;
   readonly onCall?: (call: ObservedCall) => void;
-  readonly timeoutMs?: number;
+  readonly timeoutMs?: number | undefined;
   readonly locality?: "local" | "remote";
 }
 

@@ -51,6 +51,21 @@ describe("maxStalenessMs", () => {
   });
 });
 
+describe("a hand-over", () => {
+  it("that is asked for twice is one: both have the answer at once", async () => {
+    const cluster = await clusterOf(2);
+    const { node } = leaderOf(cluster);
+    const began = cluster.time.nowMs;
+    let ended = 0;
+    for (let count = 0; count < 2; count++) {
+      node?.stepDown({ timeoutMs: 60_000 }).then(() => ended++);
+    }
+    await cluster.run(60_000, () => ended === 2);
+    expect(ended).toBe(2);
+    expect(cluster.time.nowMs - began, "milliseconds").toBeLessThan(400);
+  });
+});
+
 describe("a node that has left", () => {
   it("ends what waits in sync, and what that asked the store", async () => {
     const cluster = await clusterOf(3);
