@@ -6,6 +6,7 @@
  * npm run mutants                      all of them, by tests and simulator
  * npm run mutants -- --tests-only      by tests alone
  * npm run mutants -- --sim SEEDS       by the simulator alone: what it finds, and after how many seeds
+ * npm run mutants -- --sim SEEDS --profile NAME    the same, of one kind of lives
  * npm run mutants -- --only ID [ID…]   some
  * npm run mutants -- --list            what there is
  * ```
@@ -34,6 +35,8 @@ interface Options {
   readonly testsOnly?: boolean;
   /** The simulator alone, so many seeds. */
   readonly sim?: number;
+  /** Of these lives, instead of those of the seeds. */
+  readonly profile?: string;
   readonly parallel: number;
   readonly baseline: boolean;
 }
@@ -58,8 +61,8 @@ function chosen(only: readonly string[] | undefined): readonly Mutant[] {
 }
 
 /** The mutants with those detectors alone that are to be asked. */
-function withDetectors(mutants: readonly Mutant[], { testsOnly, sim }: Options): readonly Mutant[] {
-  if (sim !== undefined) return mutants.map((mutant) => ({ ...mutant, caughtBy: [{ sim: { seeds: sim } }] }));
+function withDetectors(mutants: readonly Mutant[], { testsOnly, sim, profile }: Options): readonly Mutant[] {
+  if (sim !== undefined) return mutants.map((mutant) => ({ ...mutant, caughtBy: [{ sim: { seeds: sim, profile } }] }));
   if (testsOnly !== true) return mutants;
   return mutants.map((mutant) => ({ ...mutant, caughtBy: mutant.caughtBy.filter(isTestDetector) }));
 }
@@ -121,6 +124,7 @@ const program = new Command("mutants")
   .option("--list", "what there is")
   .option("--tests-only", "without the simulator")
   .option("--sim <seeds>", "by the simulator alone, up to so many seeds: what it finds, and after how many", parseSeeds)
+  .option("--profile <name>", "with --sim: of such lives only")
   .option("--parallel <count>", "so many at a time", parseParallel, 1)
   .option("--no-baseline", "take for granted that the tests pass without a mutant");
 const options = program.parse().opts<Options>();

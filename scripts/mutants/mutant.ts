@@ -18,7 +18,7 @@ export interface TestDetector {
 
 /** The simulator, up to so many seeds. */
 export interface SimulatorDetector {
-  readonly sim: { readonly profile?: string; readonly seeds: number };
+  readonly sim: { readonly profile?: string | undefined; readonly seeds: number };
 }
 
 /** Whoever is asked whether something is wrong. */

@@ -30,7 +30,14 @@ export interface Head {
 }
 
 /** Limits of a restore, for who reads the whole database after all. */
-const RESTORE_LIMITS = { parallel: 16, bytesMax: 64 * 1024 * 1024, log: silent } as const;
+const RESTORE_LIMITS = {
+  parallel: 16,
+  bytesMax: 64 * 1024 * 1024,
+  log: silent,
+  clock: systemClock,
+  // The least, as the cluster's is a setting of its nodes.
+  retentionMs: 60 * 60_000,
+} as const;
 
 /**
  * Reads the newest epoch.

@@ -6,7 +6,7 @@ import type { SqlParams, SqlValue } from "../sqlite/values.ts";
 import { readVacuumMarker } from "./listing.ts";
 import type { HistoryParts } from "./parts.ts";
 import type { LongCallOptions } from "./progress.ts";
-import { type JoinProgress, restore } from "./restore.ts";
+import { type JoinProgress, restore, restoreLimits } from "./restore.ts";
 
 /** A database as it was, with the same queries as `node.db`. Takes its whole size in memory until it is closed. */
 export interface PastDb extends Db {
@@ -33,12 +33,20 @@ export async function restoreReplica(
   options: OpenAtOptions = {},
 ): Promise<Replica> {
   const { store, log, settings } = parts;
-  const { fetchParallel: parallel, fetchBytesMax: bytesMax, clock, random, openSqlite } = settings;
+  const { clock, random, openSqlite } = settings;
   const { signal, onProgress } = options;
   const replica = await Replica.create(clock, random, openSqlite);
   try {
     const system = replica.system;
-    const { state } = await restore({ store, system, parallel, bytesMax, log, signal, onProgress, upTo: epoch });
+    const { state } = await restore({
+      ...restoreLimits(settings),
+      store,
+      system,
+      log,
+      signal,
+      onProgress,
+      upTo: epoch,
+    });
     replica.replace(state);
     replica.expectCluster(settings.id);
     return replica;

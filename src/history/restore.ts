@@ -6,9 +6,12 @@
  * it is one of several objects, each is looked at by itself, and where even that does not tell, one after the other is
  * left aside.
  */
+import type { Clock } from "../base/clock.ts";
 import type { Log } from "../base/log.ts";
+import type { ClusterSettings } from "../config.ts";
 import { ClusterError, isClusterError } from "../errors.ts";
 import { packKey, snapshotKey, walKey } from "../format/keys.ts";
+import { elapsedMs, type Instant, instantOf, type Moment, readInstant, TRIM_AGE_MIN_MS } from "../protocol/moment.ts";
 import {
   firstMissing,
   type HistoryObjects,
@@ -37,11 +40,24 @@ export interface JoinProgress extends ByteProgress {
   readonly headEpoch: number;
 }
 
-export interface RestoreParts {
-  readonly store: ObjectStore;
-  readonly system: SystemReader;
+/** What a restore may take, and how long it may. */
+export interface RestoreLimits {
   readonly parallel: number;
   readonly bytesMax: number;
+  readonly clock: Clock;
+  /** How long the cluster keeps its history. */
+  readonly retentionMs: number;
+}
+
+/** As a cluster is set. */
+export function restoreLimits(settings: ClusterSettings): RestoreLimits {
+  const { fetchParallel: parallel, fetchBytesMax: bytesMax, clock, retentionMs } = settings;
+  return { parallel, bytesMax, clock, retentionMs };
+}
+
+export interface RestoreParts extends RestoreLimits {
+  readonly store: ObjectStore;
+  readonly system: SystemReader;
   readonly log: Log;
   readonly signal: AbortSignal | undefined;
   readonly onProgress: ((progress: JoinProgress) => void) | undefined;
@@ -61,17 +77,27 @@ export interface Restored {
   readonly isProven: boolean;
 }
 
+/** Of the newest epoch. */
+export interface RestoredAt extends Restored {
+  /** As of when nothing after the epoch was trimmed. */
+  readonly readAt: Instant;
+}
+
 /**
  * Reads the newest state there is, or that of an epoch.
  *
  * @throws ClusterError `invalid`/`not_initialized` if the store holds no cluster, `invalid`/`point_in_future`,
- *   `corrupt` if no undamaged way leads to the epoch
+ *   `corrupt` if no undamaged way leads to the epoch, `unavailable`/`restore_too_slow` if what it reads is trimmed
+ *   before it is through
  */
-export async function restore(parts: RestoreParts): Promise<Restored> {
+export async function restore(parts: RestoreParts): Promise<RestoredAt> {
   let unproven: Unproven | undefined;
   for (let attempt = 1; ; attempt++) {
+    const began = instantOf(now(parts));
     try {
-      const restored = await new Restore(parts).run();
+      const found = await new Restore(parts).run();
+      const restored = { ...found, readAt: readInstant(began, parts.retentionMs, now(parts)) };
+      if (elapsedMs(restored.readAt, now(parts)) > TRIM_AGE_MIN_MS) throw new ReadTooLong();
       if (restored.isProven) return restored;
       const again = describeUnproven(restored);
       // What is damaged on the way is damaged in another way each time.
@@ -79,11 +105,27 @@ export async function restore(parts: RestoreParts): Promise<Restored> {
       if (attempt === ATTEMPTS_MAX) throw unreliable(again);
       unproven = again;
     } catch (error) {
-      if (!(error instanceof ObjectGone)) throw error;
+      if (!(error instanceof ObjectGone || error instanceof ReadTooLong)) throw error;
       if (attempt === ATTEMPTS_MAX) throw error.toClusterError();
       parts.log({ level: "info", event: "restore_restarted", attempt, reason: error.message });
     }
   }
+}
+
+/** So long that what was read last may be an epoch that was trimmed, and created again by a leader that was away. */
+class ReadTooLong extends Error {
+  constructor() {
+    super("what was read may have been trimmed meanwhile");
+  }
+
+  toClusterError(): ClusterError {
+    const text = `reading the newest state takes about as long as history is kept, ${ATTEMPTS_MAX} times: a faster way to the store is needed, or a longer retentionMs`;
+    return new ClusterError("unavailable", "restore_too_slow", text);
+  }
+}
+
+function now({ clock }: RestoreParts): Moment {
+  return { nowMs: clock.monotonicMs(), wallMs: clock.wallMs(), fraction: 0 };
 }
 
 /** A state that nothing in the store speaks for. */

@@ -5,7 +5,7 @@
 import { errorMessage, isClusterError } from "../errors.ts";
 import { walKey } from "../format/keys.ts";
 import { listLaterEpochs } from "../history/listing.ts";
-import { type Restored, restore } from "../history/restore.ts";
+import { type RestoredAt, restore, restoreLimits } from "../history/restore.ts";
 import { stepFollow } from "../protocol/follow.ts";
 import {
   beginFollow,
@@ -30,7 +30,7 @@ export interface FollowingEvents {
   /** An epoch was applied and is readable. */
   onApplied(epoch: number, walBytes: number, source: EpochSource): void;
   /** The replica was exchanged for a newly read one. */
-  onBootstrapped(restored: Restored): void;
+  onBootstrapped(restored: RestoredAt): void;
   /** It is time to claim the next epoch; answer with `leadershipEnded` when that is over. */
   onClaim(reason: ClaimReason, provenAt: Instant): void;
   /** Something keeps the node from following; `undefined` when it goes on. */
@@ -47,14 +47,16 @@ export class Following {
   readonly #abort = new AbortController();
   #provenAt: Instant = NEVER;
 
-  constructor(parts: NodeParts, replica: Replica, candidate: boolean, newestAgeMs: number, events: FollowingEvents) {
+  constructor(parts: NodeParts, replica: Replica, candidate: boolean, restored: RestoredAt, events: FollowingEvents) {
     this.#parts = parts;
     this.#replica = replica;
     this.#events = events;
     const { clock, random } = parts.settings;
     const settings = followSettings(parts, candidate);
     this.#settings = settings;
-    const initial = beginFollow(replica.epoch, this.#hasLeader, newestAgeMs, settings, momentOf(clock, random));
+    const { newestAgeMs, readAt } = restored;
+    const moment = momentOf(clock, random);
+    const initial = beginFollow(replica.epoch, this.#hasLeader, newestAgeMs, readAt, settings, moment);
     this.#machine = new Machine(initial, {
       clock,
       random,
@@ -253,22 +255,15 @@ export class Following {
   async #bootstrap(): Promise<FollowEvent> {
     const { store, log, settings } = this.#parts;
     log({ level: "warn", event: "bootstrapping_again", epoch: this.#replica.epoch });
-    const { fetchParallel: parallel, fetchBytesMax: bytesMax } = settings;
     const { system } = this.#replica;
-    const result = await restore({
-      store,
-      system,
-      parallel,
-      bytesMax,
-      log,
-      signal: this.#abort.signal,
-      onProgress: undefined,
-    });
+    const { signal } = this.#abort;
+    const result = await restore({ ...restoreLimits(settings), store, system, log, signal, onProgress: undefined });
     this.#abort.signal.throwIfAborted();
     this.#replica.replace(result.state);
     this.#events.onTrouble(undefined);
     this.#events.onBootstrapped(result);
-    return { type: "bootstrapped", epoch: this.#replica.epoch, hasLeader: this.#hasLeader };
+    const { readAt } = result;
+    return { type: "bootstrapped", epoch: this.#replica.epoch, hasLeader: this.#hasLeader, readAt };
   }
 }
 

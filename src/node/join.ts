@@ -4,7 +4,7 @@ import { toHex } from "../base/bytes.ts";
 import { type ClusterSettings, parseWith } from "../config.ts";
 import { ClusterError } from "../errors.ts";
 import { completeInit } from "../history/init.ts";
-import { type JoinProgress, restore } from "../history/restore.ts";
+import { type JoinProgress, restore, restoreLimits } from "../history/restore.ts";
 import { advertisedAddress, parseAddress } from "../net/address.ts";
 import type { Listener } from "../net/server.ts";
 import { Replica } from "../sqlite/replica.ts";
@@ -123,8 +123,7 @@ async function abandon(listener: Listener, replica: Replica | undefined): Promis
 async function readReplica(replica: Replica, parts: NodeParts, options: JoinOptions): ReturnType<typeof restore> {
   const { store, log, settings } = parts;
   const { signal, onProgress } = options;
-  const { fetchParallel: parallel, fetchBytesMax: bytesMax } = settings;
-  const result = await restore({ store, system: replica.system, parallel, bytesMax, log, signal, onProgress });
+  const result = await restore({ ...restoreLimits(settings), store, system: replica.system, log, signal, onProgress });
   replica.replace(result.state);
   // Epoch 0's WAL is used only where there is no snapshot: an init stopped half way.
   if (result.base.kind === "wal") await completeInit(parts, signal);

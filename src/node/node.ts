@@ -8,7 +8,7 @@ import { HistoryKeeper } from "../history/keeper.ts";
 import { parsePoint } from "../history/parse-point.ts";
 import type { OpenAtOptions, PastDb } from "../history/past.ts";
 import type { Point } from "../history/point.ts";
-import type { Restored } from "../history/restore.ts";
+import type { Restored, RestoredAt } from "../history/restore.ts";
 import { type Watch, WatchSource } from "../platform/watch.ts";
 import type { ClaimReason } from "../protocol/follow-state.ts";
 import type { Instant } from "../protocol/moment.ts";
@@ -67,7 +67,7 @@ export interface NodeComponents {
   readonly identity: NodeIdentity;
   readonly network: NodeNetwork;
   readonly metrics: NodeMetrics;
-  readonly restored: Restored;
+  readonly restored: RestoredAt;
 }
 
 /** A node that joined a cluster. Made by `LittleBigCluster.joinAsLeader` and `joinAsFollower`. */
@@ -124,7 +124,7 @@ export class ClusterNode {
     this.#members = new WatchSource<readonly Member[]>([], closed);
     this.#epoch = new WatchSource(replica.epoch, closed);
     this.#role = new WatchSource<Role>(identity.candidate ? "standby" : "follower", closed);
-    this.#following = new Following(parts, replica, identity.candidate, restored.newestAgeMs, {
+    this.#following = new Following(parts, replica, identity.candidate, restored, {
       onApplied: (epoch, walBytes, source) => {
         parts.metrics.epochsApplied(source, 1, walBytes);
         this.#onEpoch(epoch);

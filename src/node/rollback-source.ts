@@ -1,6 +1,6 @@
 /** Where a node's rollbacks read what was: the history in its store. */
 import { ClusterHistory } from "../history/cluster-history.ts";
-import { restore } from "../history/restore.ts";
+import { restore, restoreLimits } from "../history/restore.ts";
 import type { Replica } from "../sqlite/replica.ts";
 import type { NodeParts } from "./parts.ts";
 import type { RollbacksParts } from "./rollback.ts";
@@ -8,15 +8,14 @@ import type { RollbacksParts } from "./rollback.ts";
 /** The parts of {@link Rollbacks} for a node. */
 export function rollbacksParts(parts: NodeParts, replica: Replica): RollbacksParts {
   const { store, log, settings } = parts;
-  const { clock, fetchParallel: parallel, fetchBytesMax: bytesMax } = settings;
   return {
-    clock,
+    clock: settings.clock,
     epoch: () => replica.epoch,
     image: () => replica.state.image,
     resolve: async (point, signal) => (await new ClusterHistory(parts).resolve(point, signal)).epoch,
     readState: async (upTo, { signal, onProgress }) => {
       const { system } = replica;
-      return (await restore({ store, system, parallel, bytesMax, log, signal, onProgress, upTo })).state;
+      return (await restore({ ...restoreLimits(settings), store, system, log, signal, onProgress, upTo })).state;
     },
   };
 }

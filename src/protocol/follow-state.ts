@@ -1,6 +1,6 @@
 /** What following knows, hears and does; `follow.ts` decides. */
 import { type ContactSettings, type LeaderContact, NO_CONTACT, reliedOnUntilMs } from "./leader-contact.ts";
-import { elapsedMs, type Instant, instantOf, type Moment, NEVER, TRIM_AGE_MIN_MS } from "./moment.ts";
+import { elapsedMs, type Instant, type Moment, NEVER, TRIM_AGE_MIN_MS } from "./moment.ts";
 
 export interface FollowSettings extends ContactSettings {
   /** False for followers: they never claim. */
@@ -76,7 +76,8 @@ export type FollowEvent =
   /** The fetched object is damaged (`damaged`), or our state is not the one that it builds on (`diverged`). */
   | { readonly type: "refused"; readonly reason: "damaged" | "diverged" }
   | { readonly type: "askAnswered"; readonly found: "none" | "next" | "hole" | "failed" }
-  | { readonly type: "bootstrapped"; readonly epoch: number; readonly hasLeader: boolean }
+  /** `readAt`: as of when nothing after the epoch was trimmed. */
+  | { readonly type: "bootstrapped"; readonly epoch: number; readonly hasLeader: boolean; readonly readAt: Instant }
   | { readonly type: "bootstrapFailed" }
   /** The leadership that was claimed is over, or was never won; `epoch` is now the applied one. */
   | {
@@ -104,11 +105,13 @@ export type FollowAction =
  * A node that has just joined.
  *
  * @param newestAgeMs age of the newest epoch by the store's own clock
+ * @param readAt as of when nothing after the epoch was trimmed
  */
 export function beginFollow(
   epoch: number,
   hasLeader: boolean,
   newestAgeMs: number,
+  readAt: Instant,
   settings: FollowSettings,
   moment: Moment,
 ): FollowState {
@@ -116,7 +119,7 @@ export function beginFollow(
     epoch,
     hasLeader,
     activity: "waiting",
-    progressAt: instantOf(moment),
+    progressAt: readAt,
     currentAtMs: moment.nowMs,
     staleAtJoin: newestAgeMs > settings.sessionTimeoutMs + STORE_CLOCK_MARGIN_MS,
     mustAsk: false,

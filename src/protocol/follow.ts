@@ -102,7 +102,7 @@ function react(state: FollowState, event: FollowEvent, settings: FollowSettings,
       if (state.activity !== "asking") return { state };
       return answered(state, event.found, settings, moment);
     case "bootstrapped": {
-      const began = beginFollow(event.epoch, event.hasLeader, 0, settings, moment);
+      const began = beginFollow(event.epoch, event.hasLeader, 0, event.readAt, settings, moment);
       const { noClaimBeforeMs, wantedEpoch, wantedUntilMs, divergences, contact } = state;
       return { state: { ...began, noClaimBeforeMs, wantedEpoch, wantedUntilMs, divergences, contact } };
     }
@@ -329,7 +329,7 @@ function leadershipEnded(
   const { nowMs } = moment;
   const { steppedDown, wasLeading } = event;
   const pauseMs = steppedDown ? settings.pollIntervalMs * 2 + CLAIM_DELAY_MAX_MS + STORE_CLOCK_MARGIN_MS : 0;
-  const began = beginFollow(event.epoch, event.hasLeader, 0, settings, moment);
+  const began = beginFollow(event.epoch, event.hasLeader, 0, event.provenAt, settings, moment);
   const { wantedEpoch, wantedUntilMs } = state;
   // Who was fenced holds back, or two that cannot reach each other would take turns. A claim that was lost changed nothing.
   const contact = wasLeading
@@ -338,7 +338,6 @@ function leadershipEnded(
   return {
     ...began,
     contact,
-    progressAt: event.provenAt,
     mustAsk: event.isLeftBehind === true,
     noClaimBeforeMs: nowMs + pauseMs,
     wantedEpoch,

@@ -27,6 +27,18 @@ export function instantOf(moment: Moment): Instant {
  */
 export const TRIM_AGE_MIN_MS: number = 30 * 60_000;
 
+/** No cluster keeps its history for less (src/config.ts). */
+const RETENTION_MIN_MS = 60 * 60_000;
+
+/**
+ * What a reader of the store knows when it has read for long: nothing that it found, nor what came after, is trimmed before
+ * `retentionMs` after it began. The latest instant after which that leaves the shortest retention.
+ */
+export function readInstant(began: Instant, retentionMs: number, moment: Moment): Instant {
+  const spareMs = Math.max(0, Math.min(elapsedMs(began, moment), retentionMs - RETENTION_MIN_MS));
+  return { ms: began.ms + spareMs, wallMs: began.wallMs + spareMs };
+}
+
 /** How long ago that was, by the clock that says more: one of them stands still while a machine is suspended. */
 export function elapsedMs(since: Instant, moment: Moment): number {
   return Math.max(moment.nowMs - since.ms, moment.wallMs - since.wallMs);

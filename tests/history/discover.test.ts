@@ -136,16 +136,16 @@ describe("from a snapshot to the newest epoch", () => {
     },
   );
 
-  it("P10: ten thousand packs are taken in without comparing each with each", async () => {
+  it("P10: packs by the hundred thousand are taken in without comparing each with each", () => {
     const found = new Discovery();
-    const beganMs = performance.now();
-    for (let block = 0; block < 40_000; block++) found.addPack({ from: 64 * block, to: 64 * block + 64, size: 1 });
-    for (let block = 0; block < 40_000; block++) found.addPack({ from: 64 * block, to: 64 * block + 64, size: 1 });
-    expect(found.packs).toHaveLength(40_000);
-    expect(found.reachByPacks(0, Number.POSITIVE_INFINITY)).toBe(64 * 40_000);
-    // Each with each is 1.6 thousand million comparisons.
-    expect(performance.now() - beganMs).toBeLessThan(2000);
-  });
+    const count = 200_000;
+    for (let round = 0; round < 2; round++) {
+      for (let block = 0; block < count; block++) found.addPack({ from: 64 * block, to: 64 * block + 64, size: 1 });
+    }
+    expect(found.packs).toHaveLength(count);
+    expect(found.reachByPacks(0, Number.POSITIVE_INFINITY)).toBe(64 * count);
+    // Each with each is 40 thousand million comparisons: minutes.
+  }, 30_000);
 
   it("up to an epoch finds the one after it, which proves it, on the next page too", async () => {
     const store = new MemoryStore();

@@ -11,10 +11,11 @@ import { LittleBigCluster, MemoryStore, type ObjectStore } from "../../src/mod.t
 import { systemClock, systemRandom } from "../../src/platform/system.ts";
 import { createSqlite } from "../../src/sqlite/context.ts";
 import { SystemReader } from "../../src/sqlite/replica-state.ts";
-import { FaultyStore } from "../../src/testing/mod.ts";
+import { FaultyStore, type StoreCall } from "../../src/testing/mod.ts";
 import { bytesOf, createTable, flip, imageAt, insert, lead, newStore, putMarker, QUIET } from "../support/cluster.ts";
 import { expectError } from "../support/errors.ts";
 import { allObjects, historyParts } from "../support/sqlite-file.ts";
+import { TestClock } from "../support/test-clock.ts";
 import { until } from "../support/wait.ts";
 
 const NEWEST = 200;
@@ -196,11 +197,52 @@ describe("what proves an epoch", () => {
   });
 });
 
+describe("that takes too long", () => {
+  const MINUTE_MS = 60_000;
+  const isNewestWal = ({ operation, key }: StoreCall) => operation === "get" && key === walKey(NEWEST);
+
+  /** Reads the newest state; the machine is suspended for so long at each call that `stops` names. */
+  async function readSlowly(retentionMs: number, stops: (call: StoreCall) => boolean, suspendedMs: number) {
+    const clock = new TestClock();
+    const faulty = new FaultyStore(await history());
+    faulty.onCall = (call) => {
+      if (stops(call)) clock.setWall(suspendedMs);
+    };
+    const system = new SystemReader(await createSqlite(systemClock, systemRandom));
+    const events: LogEvent[] = [];
+    const none = { log: (event: LogEvent) => void events.push(event), signal: undefined, onProgress: undefined };
+    const limits = { parallel: 4, bytesMax: 2 ** 26, clock, retentionMs };
+    const { state } = await restore({ store: faulty, system, ...limits, ...none });
+    return { epoch: state.epoch, events };
+  }
+
+  it("starts over: the end of it may have been trimmed, and created again", async () => {
+    let count = 0;
+    const stopsOnce = (call: StoreCall) => isNewestWal(call) && count++ === 0;
+    const reason = "what was read may have been trimmed meanwhile";
+    expect(await readSlowly(60 * MINUTE_MS, stopsOnce, 31 * MINUTE_MS)).toEqual({
+      epoch: NEWEST + 1,
+      events: [{ level: "info", event: "restore_restarted", attempt: 1, reason }],
+    });
+  });
+
+  it("again and again says what is needed", async () => {
+    const reading = () => readSlowly(60 * MINUTE_MS, isNewestWal, 31 * MINUTE_MS);
+    await expectError(reading, "unavailable", "restore_too_slow");
+  });
+
+  it("has as long as the retention allows", async () => {
+    const read = await readSlowly(24 * 60 * MINUTE_MS, isNewestWal, 120 * MINUTE_MS);
+    expect(read).toEqual({ epoch: NEWEST + 1, events: [] });
+  });
+});
+
 describe("what is read", () => {
   const read = async (store: ObjectStore, upTo?: number) => {
     const system = new SystemReader(await createSqlite(systemClock, systemRandom));
     const none = { log: () => {}, signal: undefined, onProgress: undefined };
-    const { base, steps } = await restore({ store, system, parallel: 4, bytesMax: 2 ** 26, upTo, ...none });
+    const limits = { parallel: 4, bytesMax: 2 ** 26, clock: systemClock, retentionMs: 3_600_000 };
+    const { base, steps } = await restore({ store, system, ...limits, upTo, ...none });
     return `${base.kind} ${base.epoch}${steps.map(({ kind, epoch }) => ` ${kind} ${epoch}`).join("")}`;
   };
 

@@ -1,5 +1,5 @@
 /** What a node must not take for progress or proof (docs/protocol.md, I4 and I5). */
-import { expect, test } from "vitest";
+import { describe, expect, it, test } from "vitest";
 import { stepFollow } from "../../src/protocol/follow.ts";
 import {
   beginFollow,
@@ -8,7 +8,7 @@ import {
   type FollowSettings,
   type FollowState,
 } from "../../src/protocol/follow-state.ts";
-import { TRIM_AGE_MIN_MS } from "../../src/protocol/moment.ts";
+import { instantOf, readInstant, TRIM_AGE_MIN_MS } from "../../src/protocol/moment.ts";
 
 const SETTINGS: FollowSettings = {
   candidate: true,
@@ -29,7 +29,7 @@ class Follower {
   #nowMs = START_MS;
 
   constructor(activity: FollowState["activity"] = "waiting") {
-    this.#state = { ...beginFollow(EPOCH, true, 0, SETTINGS, this.#moment), activity };
+    this.#state = { ...beginFollow(EPOCH, true, 0, instantOf(this.#moment), SETTINGS, this.#moment), activity };
   }
 
   get #moment() {
@@ -72,6 +72,29 @@ function fencedAfter(provenAgoMs: number, isLeftBehind = false) {
 
 const ASK = [{ type: "ask", afterEpoch: EPOCH }];
 const FETCH = [{ type: "fetch", epoch: EPOCH + 1 }];
+
+describe("what a restore has read", () => {
+  const MINUTE_MS = 60_000;
+  const at = (nowMs: number) => ({ nowMs, wallMs: nowMs, fraction: 0.5 });
+
+  it.each([
+    ["the shortest retention leaves nothing to spare", 60, 20, 0],
+    ["two hours leave one", 120, 20, 20],
+    ["an hour, and no more of it", 120, 90, 60],
+    ["days leave all of it", 7 * 24 * 60, 300, 300],
+  ])("%s", (_name, retention, took, spared) => {
+    const instant = readInstant(instantOf(at(0)), retention * MINUTE_MS, at(took * MINUTE_MS));
+    expect(instant).toEqual({ ms: spared * MINUTE_MS, wallMs: spared * MINUTE_MS });
+  });
+
+  it("long ago is not gone on from: what comes after may have been trimmed", () => {
+    const follower = new Follower("bootstrapping");
+    const readAtMs = START_MS - TRIM_AGE_MIN_MS - 1;
+    const readAt = { ms: readAtMs, wallMs: readAtMs };
+    expect(follower.take({ type: "bootstrapped", epoch: EPOCH, hasLeader: true, readAt })).toEqual(ASK);
+    expect(follower.take({ type: "askAnswered", found: "next" })).toEqual([{ type: "bootstrap" }]);
+  });
+});
 
 test("P2: who was fenced right after a proof goes on following at once", () => {
   expect(fencedAfter(1_000).actions).toEqual(FETCH);

@@ -8,6 +8,7 @@ import {
   type FollowState,
   lagMs,
 } from "../../src/protocol/follow-state.ts";
+import { type Instant, instantOf } from "../../src/protocol/moment.ts";
 import { seededRandom } from "../support/seeded-random.ts";
 
 const SETTINGS: FollowSettings = {
@@ -21,7 +22,8 @@ const SETTINGS: FollowSettings = {
   retryMaxMs: 1_000,
 };
 
-function eventOf(text: string): FollowEvent {
+/** Of this moment, if that matters. */
+function eventOf(text: string, now: Instant): FollowEvent {
   const [type = "", a = "", b = ""] = text.split(" ");
   switch (type) {
     case "missing":
@@ -38,7 +40,7 @@ function eventOf(text: string): FollowEvent {
     case "diverged":
       return { type: "refused", reason: type };
     case "bootstrapped":
-      return { type: "bootstrapped", epoch: Number(a), hasLeader: true };
+      return { type: "bootstrapped", epoch: Number(a), hasLeader: true, readAt: now };
     case "pushed":
       return { type: "offered", from: b || "leader", epoch: Number(a), isHere: true };
     case "told":
@@ -78,12 +80,18 @@ class Scenario {
 
   constructor({ newestAgeMs = 0, ...settings }: Partial<FollowSettings> & { newestAgeMs?: number } = {}) {
     this.settings = { ...SETTINGS, ...settings };
-    this.state = beginFollow(7, true, newestAgeMs, this.settings, { nowMs: 0, wallMs: 0, fraction: 0 });
+    const began = { nowMs: 0, wallMs: 0, fraction: 0 };
+    this.state = beginFollow(7, true, newestAgeMs, instantOf(began), this.settings, began);
   }
 
   step(nowMs: number, text: string): string {
     const moment = { nowMs, wallMs: nowMs + this.wallOffsetMs, fraction: this.fraction };
-    const { state, actions, wakeAtMs } = stepFollow(this.state, eventOf(text), this.settings, moment);
+    const { state, actions, wakeAtMs } = stepFollow(
+      this.state,
+      eventOf(text, instantOf(moment)),
+      this.settings,
+      moment,
+    );
     this.state = state;
     const wake = Number.isFinite(wakeAtMs) ? [`wake ${Math.round(wakeAtMs)}`] : [];
     return [...actions.map(actionText), ...wake].join(", ") || "-";
@@ -713,7 +721,8 @@ test("whatever happens, one thing at a time is under way, or it wakes up in fini
     const candidate = random() < 0.7;
     const settings = { ...SETTINGS, candidate };
     let nowMs = 5;
-    let state = beginFollow(7, random() < 0.5, random() * 40_000, settings, { nowMs, wallMs: 0, fraction: 0 });
+    const began = { nowMs, wallMs: nowMs, fraction: 0 };
+    let state = beginFollow(7, random() < 0.5, random() * 40_000, instantOf(began), settings, began);
     for (let count = 0; count < 60; count++) {
       const choices = answers[state.activity] as readonly string[];
       const answer = choices[Math.floor(random() * choices.length)] as string;
@@ -738,11 +747,8 @@ test("whatever happens, one thing at a time is under way, or it wakes up in fini
           : answer;
       nowMs += random() < 0.9 ? random() * 1_200 : random() * 50_000;
       const before = state;
-      const {
-        state: next,
-        actions,
-        wakeAtMs,
-      } = stepFollow(state, eventOf(text), settings, { nowMs, wallMs: nowMs, fraction: random() });
+      const moment = { nowMs, wallMs: nowMs, fraction: random() };
+      const { state: next, actions, wakeAtMs } = stepFollow(state, eventOf(text, instantOf(moment)), settings, moment);
       expect(actions.length).toBeLessThanOrEqual(1);
       const isBusy = next.activity !== "waiting";
       const hadNothing = before.activity === "waiting" || (!isOutside && text !== "tick");

@@ -71,5 +71,6 @@ export function historyParts(store: ObjectStore = new MemoryStore(), id = "test"
 export async function stateAt(store: ObjectStore, upTo?: number): Promise<ReplicaState> {
   const system = new SystemReader(await createSqlite(systemClock, systemRandom));
   const none = { log: () => {}, signal: undefined, onProgress: undefined };
-  return (await restore({ store, system, parallel: 4, bytesMax: 2 ** 26, upTo, ...none })).state;
+  const limits = { parallel: 4, bytesMax: 2 ** 26, clock: systemClock, retentionMs: 3_600_000 };
+  return (await restore({ store, system, ...limits, upTo, ...none })).state;
 }

@@ -1,5 +1,6 @@
 /** Somebody who uses the cluster, one thing after another, and writes down what was asked and answered. */
 import { Hono } from "hono";
+import { defer } from "../../base/deferred.ts";
 import { ClusterError, isClusterError } from "../../errors.ts";
 import type { NodeEnv, UserApp } from "../../node/apps.ts";
 import type { ClusterNode } from "../../node/node.ts";
@@ -23,6 +24,20 @@ const WRITE_PATH = "/write";
 /** A clock gains or loses at most this share. */
 export const CLOCK_RATE_ERROR = 0.001;
 
+/** What a client asked for. */
+interface AskedWrite {
+  readonly client: string;
+  readonly id: string;
+  readonly invokedAtMs: number;
+  readonly work: ClientWork;
+}
+
+/** What it was told. */
+interface Answer extends Partial<Written> {
+  readonly outcome: Outcome;
+  readonly endedAtMs: number;
+}
+
 /** What clients leave behind. */
 export class Evidence {
   readonly operations: Operation[] = [];
@@ -30,6 +45,40 @@ export class Evidence {
   readonly readings: ReadingAt[] = [];
   readonly works: Map<string, Work> = new Map();
   rollbacks: number = 0;
+
+  /** Gives what notes its answer, and what corrects that when one comes after all to a client that did not wait. */
+  write(asked: AskedWrite): { note(answer: Answer): void; correct(answer: Answer): void } {
+    const { work, id, client } = asked;
+    this.works.set(id, work.kind === "large" || work.kind === "schema" ? { kind: "log" } : work);
+    const places = { operation: -1, register: -1 };
+    const put = (by: string, answer: Answer) => {
+      const operation = writeOperation({ ...asked, client: by }, answer);
+      if (places.operation < 0) places.operation = this.operations.length;
+      this.operations[places.operation] = operation;
+      if (work.kind !== "swap") return;
+      if (places.register < 0) places.register = this.registers.length;
+      this.registers[places.register] = registerWrite(operation, work, answer.swapped);
+    };
+    return {
+      note: (answer) => put(client, answer),
+      // Meanwhile the client has done other things.
+      correct: (answer) => put(`${client}, late ${id}`, answer),
+    };
+  }
+}
+
+function writeOperation({ client, id, invokedAtMs }: AskedWrite, answer: Answer): WriteOperation {
+  const { outcome, endedAtMs, node, epoch } = answer;
+  return { type: "write", client, id, node, invokedAtMs, endedAtMs, outcome, epoch };
+}
+
+function registerWrite(
+  { client, invokedAtMs, endedAtMs, outcome, id: value }: WriteOperation,
+  { register, expected }: Extract<Work, { kind: "swap" }>,
+  swapped: boolean | undefined,
+): RegisterOperation {
+  const base = { client, register: String(register), invokedAtMs, endedAtMs, outcome, value };
+  return expected === undefined ? { ...base, type: "write" } : { ...base, type: "cas", expected, swapped };
 }
 
 export interface ClientParts {
@@ -134,31 +183,30 @@ export class Client {
   async write(member: SimulatedMember, work: ClientWork = this.#drawWork(this.#parts.random)): Promise<boolean> {
     const { name, evidence, time } = this.#parts;
     const id = `${name}.${++this.#writeCount}`;
-    evidence.works.set(id, work.kind === "large" || work.kind === "schema" ? { kind: "log" } : work);
     const { process, node } = member;
-    const began = { client: name, node: node?.uuid, invokedAtMs: time.nowMs };
-    const done = (outcome: Outcome, epoch?: number, swapped?: boolean, writer = node?.uuid) => {
-      const operation: WriteOperation = {
-        ...began,
-        node: writer,
-        type: "write",
-        id,
-        endedAtMs: this.#endedAt(outcome),
-        outcome,
-        epoch,
-      };
-      evidence.operations.push(operation);
-      if (work.kind === "swap") this.#registerWrite(operation, work, swapped);
-    };
     if (process === undefined || node === undefined) return false;
+    const { note, correct } = evidence.write({ client: name, id, invokedAtMs: time.nowMs, work });
+    const answer = (outcome: Outcome, written: Partial<Written> = {}): Answer => {
+      return { outcome, endedAtMs: this.#endedAt(outcome), node: node.uuid, ...written };
+    };
+    const acknowledged = (written: Written) => {
+      this.#parts.onAcknowledged(id, written.epoch, written.node);
+      return answer("ok", written);
+    };
+    const sending = this.#ask(process, () => this.#send(node, id, work));
     try {
-      const { epoch, swapped, node: writer } = await this.#asked(process, () => this.#send(node, id, work));
-      this.#lastEpoch = Math.max(this.#lastEpoch, epoch);
-      done("ok", epoch, swapped, writer);
-      this.#parts.onAcknowledged(id, epoch, writer);
+      const written = await sending.inTime;
+      this.#lastEpoch = Math.max(this.#lastEpoch, written.epoch);
+      note(acknowledged(written));
       return true;
     } catch (error) {
-      done(outcomeOf(error));
+      note(answer(outcomeOf(error)));
+      // What it is told when it does not wait any more has to be true, too.
+      if (error instanceof NoAnswer)
+        sending.ever.then(
+          (written) => correct(acknowledged(written)),
+          (late) => correct(answer(outcomeOf(late))),
+        );
       return false;
     }
   }
@@ -198,7 +246,7 @@ export class Client {
       evidence.operations.push(operation);
     };
     try {
-      const { epoch, reading } = await this.#asked(process, look);
+      const { epoch, reading } = await this.#ask(process, look).inTime;
       done("ok", epoch, reading?.log.tail ?? []);
       this.#lastEpoch = Math.max(this.#lastEpoch, epoch);
       if (reading === undefined) return true;
@@ -219,7 +267,7 @@ export class Client {
     const target = node.epoch.current - random.int(1, 12);
     if (target < 1) return;
     try {
-      await this.#asked(process, () => node.rollback(target));
+      await this.#ask(process, () => node.rollback(target)).inTime;
       evidence.rollbacks++;
     } catch {
       // Whether it was written is in the history.
@@ -230,7 +278,7 @@ export class Client {
   async #writeNothing({ process, node }: SimulatedMember): Promise<void> {
     if (process === undefined || node?.role.current !== "leader") return;
     try {
-      const { epoch } = await this.#asked(process, async () => await node.transaction(() => {}).durable);
+      const { epoch } = await this.#ask(process, async () => await node.transaction(() => {}).durable).inTime;
       this.#lastEpoch = Math.max(this.#lastEpoch, epoch);
     } catch {
       // There is nothing that could be lost.
@@ -255,29 +303,25 @@ export class Client {
     throw new ClusterError(kind, "answered", `${response.status}: ${JSON.stringify(answer)}`);
   }
 
-  /** In the process, when it is ready for it; gives up if it is gone. */
-  #asked<T>(process: SimulatedProcess, action: () => Promise<T>): Promise<T> {
+  /** In the process, when it is ready for it; `inTime` gives up after a while, `ever` never settles if it is gone. */
+  #ask<T>(
+    process: SimulatedProcess,
+    action: () => Promise<T>,
+  ): { readonly inTime: Promise<T>; readonly ever: Promise<T> } {
     const { time, patienceMs } = this.#parts;
-    return new Promise<T>((resolve, reject) => {
-      const cancel = time.schedule(patienceMs, () => reject(new NoAnswer("no answer")));
-      process.clock.soon(() => {
-        action().then(resolve, reject).finally(cancel);
-      });
+    const { promise: ever, resolve, reject } = defer<T>();
+    process.clock.soon(() => {
+      action().then(resolve, reject);
     });
+    const inTime = new Promise<T>((settle, fail) => {
+      const cancel = time.schedule(patienceMs, () => fail(new NoAnswer("no answer")));
+      ever.then(settle, fail).finally(cancel);
+    });
+    return { inTime, ever };
   }
 
   #endedAt(outcome: Outcome): number {
     return outcome === "unknown" ? Number.POSITIVE_INFINITY : this.#parts.time.nowMs;
-  }
-
-  #registerWrite(operation: WriteOperation, work: Extract<Work, { kind: "swap" }>, swapped: boolean | undefined): void {
-    const { client, invokedAtMs, endedAtMs, outcome, id: value } = operation;
-    const base = { client, register: String(work.register), invokedAtMs, endedAtMs, outcome, value };
-    this.#parts.evidence.registers.push(
-      work.expected === undefined
-        ? { ...base, type: "write" }
-        : { ...base, type: "cas", expected: work.expected, swapped },
-    );
   }
 
   #registerRead(invokedAtMs: number, { register, value }: RegisterReading): void {

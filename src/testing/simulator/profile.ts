@@ -13,6 +13,8 @@ export interface Profile {
   /** Between two faults, on average. */
   readonly faultEveryMs: number;
   readonly acrossRetention: boolean;
+  /** `absences`: only members that are away for about as long as the retention, and what befalls them then. */
+  readonly plan: "any" | "absences";
   readonly store: StoreSpeed;
   /** A call that is not answered fails after this. */
   readonly storeTimeoutMs: number;
@@ -44,6 +46,7 @@ const BRISK: Profile = {
   faultyMs: 30_000,
   faultEveryMs: 2500,
   acrossRetention: false,
+  plan: "any",
   store: LOCAL_STORE,
   storeTimeoutMs: 10_000,
   thinkMs: 400,
@@ -94,6 +97,7 @@ const STANDARD: Profile = {
   faultyMs: 6 * 60_000,
   faultEveryMs: 30_000,
   acrossRetention: false,
+  plan: "any",
   store: REMOTE_STORE,
   storeTimeoutMs: 10_000,
   thinkMs: 5000,
@@ -119,6 +123,7 @@ const RETENTION: Profile = {
   faultyMs: 5 * HOUR_MS,
   faultEveryMs: 15 * 60_000,
   acrossRetention: true,
+  plan: "any",
   store: REMOTE_STORE,
   storeTimeoutMs: 10_000,
   thinkMs: 240_000,
@@ -126,13 +131,24 @@ const RETENTION: Profile = {
   settleMs: 20 * 60_000,
 };
 
-export const PROFILES: readonly Profile[] = [FLASH, SHORT, BRISK, STANDARD, RETENTION];
+/** One long absence. */
+const ABSENCE: Profile = {
+  ...RETENTION,
+  name: "absence",
+  members: [3, 4],
+  settings: { ...RETENTION.settings, snapshot: { objectsMax: 3, intervalMinMs: 60_000 } },
+  faultyMs: 1.4 * HOUR_MS,
+  plan: "absences",
+};
+
+export const PROFILES: readonly Profile[] = [FLASH, SHORT, BRISK, STANDARD, RETENTION, ABSENCE];
 
 /** Of any hundred seeds, the kinds of lives that they are: the long ones take longer to compute. */
 export function profileOf(seed: number): Profile {
   const share = seed % 100;
-  if (share < 93) return FLASH;
-  if (share < 97) return SHORT;
+  if (share < 90) return FLASH;
+  if (share < 93) return SHORT;
+  if (share < 97) return ABSENCE;
   if (share === 97) return BRISK;
   return share === 98 ? STANDARD : RETENTION;
 }

@@ -5,6 +5,7 @@
 import type { LogEvent } from "../../base/log.ts";
 import { RetryingStore } from "../../store/retrying-store.ts";
 import type { Violation } from "../checkers/operation.ts";
+import { planAbsences } from "./absence-plan.ts";
 import { CLOCK_RATE_ERROR, Client, clientApp, Evidence } from "./client.ts";
 import { SimulatedCluster } from "./cluster.ts";
 import { Coverage } from "./coverage.ts";
@@ -268,7 +269,8 @@ class Simulation {
   #drawPlan(): PlannedFault[] {
     const { faultyMs, faultEveryMs, acrossRetention, settings } = this.#options.profile;
     const { sessionTimeoutMs, retentionMs } = settings;
-    return planFaults(this.#random.fork("plan"), {
+    const draw = this.#options.profile.plan === "absences" ? planAbsences : planFaults;
+    return draw(this.#random.fork("plan"), {
       memberCount: this.#cluster.members.length,
       beginMs: sessionTimeoutMs * WARM_UP_SESSIONS,
       endMs: faultyMs,
