@@ -44,6 +44,17 @@ export const FOLLOW_MUTANTS: readonly Mutant[] = [
     [{ test: "tests/node/late-answer.test.ts" }, SIMULATOR],
   ),
   mutant(
+    "restored-is-progress",
+    "P2",
+    "After a restore that took long the next epoch is fetched without a question.",
+    {
+      file: "src/protocol/follow-state.ts",
+      find: "    progressAt: readAt,",
+      replace: "    progressAt: readAt.ms > moment.nowMs ? readAt : { ms: moment.nowMs, wallMs: moment.wallMs },",
+    },
+    [{ test: "tests/protocol/follow-edges.test.ts" }],
+  ),
+  mutant(
     "late-answer-asks-nobody",
     "P2",
     "After an answer that came too late the next epoch is fetched again without a question.",
@@ -68,7 +79,7 @@ export const FOLLOW_MUTANTS: readonly Mutant[] = [
     "fenced-is-progress",
     "P2",
     "FENCED_IS_PROGRESS: who was fenced after a pause follows as if it had been there.",
-    decides("    progressAt: event.provenAt,\n", "    progressAt: instantOf(moment),\n"),
+    decides("event.hasLeader, 0, event.provenAt, settings", "event.hasLeader, 0, instantOf(moment), settings"),
     [EDGES, SIMULATOR],
   ),
   mutant(

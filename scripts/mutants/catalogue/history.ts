@@ -18,6 +18,33 @@ const restore = (find: string, replace: string): Edit => ({ file: "src/history/r
 
 export const HISTORY_MUTANTS: readonly Mutant[] = [
   mutant(
+    "snapshot-is-skipped",
+    "P10",
+    "A snapshot whose age could not be learned is not looked at again, and the bucket keeps what is before it.",
+    retention(
+      '        const stat = kind === "snapshot" ? await store.head(key, { signal }) : undefined;\n',
+      '        this.#scannedKey = key;\n        const stat = kind === "snapshot" ? await store.head(key, { signal }) : undefined;\n',
+    ),
+    [RETENTION],
+  ),
+  mutant(
+    "slow-restore-is-fresh",
+    "P2",
+    "LATE_RESTORE_IS_PROGRESS: a restore that was paused for longer than the retention counts as of its end.",
+    restore("if (elapsedMs(restored.readAt, now(parts)) > TRIM_AGE_MIN_MS)", "if (attempt < 0)"),
+    [RESTORE],
+  ),
+  mutant(
+    "unproven-is-believed-at-once",
+    "P2",
+    "A newest snapshot that nothing speaks for is taken as it is read the first time.",
+    restore(
+      "      if (isSame(unproven, again)) return restored;",
+      "      if (attempt > 0 || isSame(unproven, again)) return restored;",
+    ),
+    [RESTORE, DAMAGE],
+  ),
+  mutant(
     "trim-newest",
     "P1",
     "TRIM_NEWEST: the retention may delete the newest epoch, and what the oldest snapshot needs.",

@@ -8,6 +8,7 @@ const TRANSACTION = { test: "tests/node/transaction.test.ts" };
 const ROLLBACK = { test: "tests/node/rollback.test.ts" };
 const SYNC = { test: "tests/node/sync.test.ts" };
 const FOLLOW = { test: "tests/node/follow.test.ts" };
+const SCENARIOS = { test: "tests/testing/simulator/scenarios.test.ts" };
 const SIMULATOR = { sim: { seeds: 200 } };
 
 const leadership = (find: string, replace: string) => ({ file: FILE, find, replace });
@@ -15,6 +16,53 @@ const node = (find: string, replace: string) => ({ file: "src/node/node.ts", fin
 const syncing = (find: string, replace: string) => ({ file: "src/node/syncing.ts", find, replace });
 
 export const LEADERSHIP_MUTANTS: readonly Mutant[] = [
+  mutant(
+    "hand-overs-at-once",
+    "P10",
+    "A second step-down makes an offer of its own, and the first one never hears the answer.",
+    {
+      file: "src/node/network.ts",
+      find: "this.#handover ??= this.#offerLead(successor);",
+      replace: "this.#handover = this.#offerLead(successor);",
+    },
+    [SCENARIOS],
+  ),
+  mutant(
+    "sync-outlives-the-node",
+    "P10",
+    "What waits in sync, and asks the store for it, goes on after shutdown.",
+    syncing("    this.#closing.abort(reason);\n", ""),
+    [SCENARIOS],
+  ),
+  mutant(
+    "orphans-outlive-the-node",
+    "P10",
+    "The deletion of an orphan goes on after shutdown.",
+    {
+      file: "src/node/orphan.ts",
+      find: "    this.#abort.abort();",
+      replace: "    if (this.#running.size < 0) this.#abort.abort();",
+    },
+    [{ test: "tests/node/orphan.test.ts" }],
+  ),
+  mutant(
+    "asked-apart-outlives-the-node",
+    "P10",
+    "Announcements and probes of addresses go on after shutdown.",
+    { file: "src/node/peer-pool.ts", find: "    this.#apart.add(peer);\n", replace: "" },
+    [SCENARIOS],
+  ),
+  mutant(
+    "forbidden-is-asked-often",
+    "P10",
+    "A node with a wrong clock asks for the stream every two seconds for ever.",
+    {
+      file: "src/node/subscription.ts",
+      find: 'this.#isForbidden = isClusterError(error) && error.code === "stream_forbidden";',
+      replace: 'this.#isForbidden = isClusterError(error) && error.code === "stream_forbidden!";',
+    },
+    [SCENARIOS],
+  ),
   mutant(
     "fenced-is-acknowledged",
     "P1",

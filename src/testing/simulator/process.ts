@@ -60,6 +60,10 @@ export class SimulatedProcess implements EventOwner {
     return this.#state;
   }
 
+  get isPaused(): boolean {
+    return this.#state === "paused";
+  }
+
   /** Timers that wait. */
   get timerCount(): number {
     return this.#timers.size;

@@ -80,6 +80,7 @@ const FLASH: Profile = {
     sessionTimeoutMs: 1000,
     pollIntervalMs: 100,
     gossipIntervalMs: 500,
+    shutdownTimeoutMs: 1000,
     snapshot: { walBytesMin: 65_536, databaseFraction: 0.1, objectsMax: 24, intervalMinMs: 1000 },
   },
   faultyMs: 4000,

@@ -121,6 +121,8 @@ export class SimulatedStore implements ObjectStore {
     if (process.state === "ended") return await new Promise<never>(() => {});
     const fate = weather(operation, key, process);
     onCall?.({ moment: "sent", operation, key, from: process });
+    // Who is stopped at this moment has sent it, or will when it goes on.
+    const owner = process.isPaused && process.random.chance(0.5) ? process : undefined;
     this.#pending++;
     try {
       return await new Promise<T>((resolve, reject) => {
@@ -140,11 +142,10 @@ export class SimulatedStore implements ObjectStore {
         const answer = (settle: () => void) => {
           if (fate.isAnswerLost !== true) time.schedule(fate.backMs, () => over(settle), { owner: process });
         };
-        // The request is on its way, whatever becomes of who sent it.
+        const landing = { resolve, reject, answer };
+        // Once it is on its way it arrives, whatever becomes of who sent it.
         if (fate.isLost !== true)
-          time.schedule(fate.thereMs, () =>
-            this.#land(fate, operation, key, effect, damage, { resolve, reject, answer }),
-          );
+          time.schedule(fate.thereMs, () => this.#land(fate, operation, key, effect, damage, landing), { owner });
       });
     } finally {
       this.#pending--;
