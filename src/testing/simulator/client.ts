@@ -21,6 +21,8 @@ const REGISTER_COUNT = 2;
 const TAIL_MAX = 1000;
 const LARGE_BYTES = 300_000;
 const WRITE_PATH = "/write";
+/** How much longer it thinks when nothing goes wrong any more. */
+const REST_FACTOR = 4;
 /** A clock gains or loses at most this share. */
 export const CLOCK_RATE_ERROR = 0.001;
 
@@ -135,6 +137,7 @@ class NoAnswer extends Error {}
 
 export class Client {
   readonly #parts: ClientParts;
+  #thinkMs: number;
   #isStopped = false;
   #writeCount = 0;
   #lastEpoch = 0;
@@ -143,10 +146,16 @@ export class Client {
 
   constructor(parts: ClientParts) {
     this.#parts = parts;
+    this.#thinkMs = parts.thinkMs;
   }
 
   start(): void {
     this.#next();
+  }
+
+  /** From now on it asks for something more rarely. */
+  rest(): void {
+    this.#thinkMs = this.#parts.thinkMs * REST_FACTOR;
   }
 
   /** Resolves when it has ended what it was doing. */
@@ -159,8 +168,9 @@ export class Client {
   isBusy: boolean = false;
 
   #next(): void {
-    const { time, random, thinkMs } = this.#parts;
-    time.schedule(random.exponential(random.chance(0.1) ? thinkMs / 20 : thinkMs), () => {
+    const { time, random } = this.#parts;
+    const thinkMs = random.chance(0.1) ? this.#thinkMs / 20 : this.#thinkMs;
+    time.schedule(random.exponential(thinkMs), () => {
       if (this.#isStopped) return;
       this.isBusy = true;
       this.#busy = this.#operate().finally(() => {

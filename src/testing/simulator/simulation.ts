@@ -160,6 +160,7 @@ class Simulation {
     const { time } = this.#cluster;
     this.#trace("the faults end");
     this.#faults.healAll();
+    for (const client of this.#clients) client.rest();
     const deadlineMs = time.nowMs + settleMs;
     // Once is not enough: a leader that was paused does not know yet that it is none any more, or waits for an answer.
     const calmMs = 2 * settings.sessionTimeoutMs;
