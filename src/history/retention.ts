@@ -5,6 +5,7 @@
 import { ClusterError } from "../errors.ts";
 import { beforeEpochKey, epochText, LAST_VACUUM_KEY, snapshotKey, walKey } from "../format/keys.ts";
 import { sleep } from "../platform/sleep.ts";
+import type { Instant } from "../protocol/moment.ts";
 import { type AgedSnapshot, isBeyondRetention, retentionBoundary } from "../protocol/retention.ts";
 import { listPages, readVacuumMarker } from "./listing.ts";
 import type { HistoryParts } from "./parts.ts";
@@ -12,6 +13,13 @@ import { checkSnapshotHeader, SNAPSHOT_HEADER_BYTES } from "./read-snapshot.ts";
 
 /** Between two deletions of up to a thousand objects. */
 const PAUSE_MS = 1000;
+/** When the clocks of this machine went apart by more, since a snapshot's age was asked for, it is asked for again. */
+const CLOCKS_APART_MS_MAX = 60_000;
+
+/** A snapshot whose age the store told, and when. */
+interface AskedSnapshot extends AgedSnapshot {
+  readonly askedAt: Instant;
+}
 
 /** What a run did. */
 export interface VacuumReport {
@@ -25,7 +33,7 @@ export interface VacuumReport {
 export class Retention {
   readonly #parts: HistoryParts;
   /** Snapshots seen so far, ascending: how long ago each was completed, by the store's clock, and when that was asked. */
-  #snapshots: (AgedSnapshot & { readonly askedAtMs: number })[] = [];
+  #snapshots: AskedSnapshot[] = [];
   /** Where the listing of snapshots goes on. */
   #scannedKey: string | undefined;
   #boundary: number | undefined;
@@ -67,26 +75,47 @@ export class Retention {
 
   /** Lists on until a snapshot is too young; while that one is, a run asks the store for nothing. */
   async #agedSnapshots(signal: AbortSignal | undefined): Promise<readonly AgedSnapshot[]> {
-    const { store, settings } = this.#parts;
+    const { store } = this.#parts;
+    if (this.#snapshots.some(({ askedAt }) => this.#areClocksApart(askedAt))) await this.#askAgain(signal);
     if (this.#isNewestYoung()) return this.#agedNow();
     for await (const objects of listPages(store, this.#scannedKey, signal)) {
       for (const { kind, epoch, key } of objects) {
-        const stat = kind === "snapshot" ? await store.head(key, { signal }) : undefined;
+        const asked = kind === "snapshot" ? await this.#ask(epoch, signal) : undefined;
         // Not before: a snapshot that could not be asked for is looked at again by the next run.
         this.#scannedKey = key;
-        if (stat === undefined) continue;
-        const askedAtMs = settings.clock.monotonicMs();
-        this.#snapshots.push({ epoch, ageMs: stat.nowMs - stat.lastModifiedMs, askedAtMs });
+        if (asked === undefined) continue;
+        this.#snapshots.push(asked);
         if (this.#isNewestYoung()) return this.#agedNow();
       }
     }
     return this.#agedNow();
   }
 
-  /** As of now: a machine that was suspended counts too little, which only makes it delete later. */
+  /** `undefined` if it is not there any more. */
+  async #ask(epoch: number, signal: AbortSignal | undefined): Promise<AskedSnapshot | undefined> {
+    const { store, settings } = this.#parts;
+    const { clock } = settings;
+    const askedAt = { ms: clock.monotonicMs(), wallMs: clock.wallMs() };
+    const stat = await store.head(snapshotKey(epoch), { signal });
+    return stat && { epoch, ageMs: stat.nowMs - stat.lastModifiedMs, askedAt };
+  }
+
+  async #askAgain(signal: AbortSignal | undefined): Promise<void> {
+    const asked = await Promise.all(this.#snapshots.map(({ epoch }) => this.#ask(epoch, signal)));
+    this.#snapshots = asked.filter((snapshot) => snapshot !== undefined);
+  }
+
+  /** The machine was suspended, or its wall clock was set. */
+  #areClocksApart(since: Instant): boolean {
+    const { clock } = this.#parts.settings;
+    const apartMs = clock.wallMs() - since.wallMs - (clock.monotonicMs() - since.ms);
+    return Math.abs(apartMs) > CLOCKS_APART_MS_MAX;
+  }
+
+  /** As of now. What the monotonic clock counts too little only makes it delete later. */
   #agedNow(): readonly AgedSnapshot[] {
     const nowMs = this.#parts.settings.clock.monotonicMs();
-    return this.#snapshots.map(({ epoch, ageMs, askedAtMs }) => ({ epoch, ageMs: ageMs + nowMs - askedAtMs }));
+    return this.#snapshots.map(({ epoch, ageMs, askedAt }) => ({ epoch, ageMs: ageMs + nowMs - askedAt.ms }));
   }
 
   #isNewestYoung(): boolean {

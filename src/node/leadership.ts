@@ -3,7 +3,7 @@
  * the real writer, the real store and the real clock.
  */
 import { type Deferred, defer } from "../base/deferred.ts";
-import { ClusterError, errorMessage } from "../errors.ts";
+import { ClusterError, errorMessage, isClusterError } from "../errors.ts";
 import type { Leader, SystemRows } from "../format/system-rows.ts";
 import type { Wal } from "../format/wal.ts";
 import { sha256Hex } from "../platform/system.ts";
@@ -271,7 +271,12 @@ export class Leadership {
       { cause: error.cause },
     );
     this.#dropBatch(lost);
-    return lost;
+    const { cause } = error;
+    if (!isClusterError(cause) || cause.code !== "SQLITE_NOMEM") return lost;
+    // The others may try again; this one would fail again.
+    const text =
+      "the transaction needs more memory than SQLite can have, about 2 GiB: make it smaller; nothing was written";
+    return new ClusterError("overloaded", cause.code, text, cause.details, { cause });
   }
 
   /** Rejects the open batch and starts again from what is sealed and durable. */

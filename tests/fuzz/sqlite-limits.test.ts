@@ -164,7 +164,7 @@ describe("beyond the limit", () => {
       node.transaction((tx) => {
         for (let id = 10; id < 40; id++) tx.run("INSERT INTO t VALUES (?, zeroblob(100000000))", [id]);
       });
-    expect(codeOf(fill)).toBe("unavailable/batch_lost");
+    expect(codeOf(fill)).toBe("overloaded/SQLITE_NOMEM");
     expect(await refused).toMatchObject({
       kind: "unavailable",
       code: "batch_lost",

@@ -234,6 +234,22 @@ describe("a run", () => {
     expect(calls.filter((operation) => operation !== "list")).toEqual([]);
   });
 
+  it("asks for the ages again when the machine was suspended", async () => {
+    const world = await newWorld();
+    const { store, clock } = world;
+    await write(world, 60);
+    // The leader's own machine, of which only the wall clock goes on.
+    const own = new TestClock();
+    const parts = historyParts(store, RETENTION_MS);
+    const retention = new Retention({ ...parts, settings: { ...parts.settings, clock: own } });
+    expect(await retention.run(undefined)).toMatchObject({ boundary: 0 });
+    clock.setWall(RETENTION_MS);
+    expect(await retention.run(undefined), "nothing told it").toMatchObject({ boundary: 0 });
+    own.setWall(RETENTION_MS);
+    const newest = (await snapshotEpochs(store)).at(-1) as number;
+    expect(await retention.run(undefined)).toMatchObject({ boundary: newest });
+  });
+
   it("looks again at a snapshot whose age it could not learn", async () => {
     const world = await newWorld();
     const { store, clock } = world;

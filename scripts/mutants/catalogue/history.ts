@@ -22,9 +22,16 @@ export const HISTORY_MUTANTS: readonly Mutant[] = [
     "P10",
     "A snapshot whose age could not be learned is not looked at again, and the bucket keeps what is before it.",
     retention(
-      '        const stat = kind === "snapshot" ? await store.head(key, { signal }) : undefined;\n',
-      '        this.#scannedKey = key;\n        const stat = kind === "snapshot" ? await store.head(key, { signal }) : undefined;\n',
+      '        const asked = kind === "snapshot" ? await this.#ask(epoch, signal) : undefined;\n',
+      '        this.#scannedKey = key;\n        const asked = kind === "snapshot" ? await this.#ask(epoch, signal) : undefined;\n',
     ),
+    [RETENTION],
+  ),
+  mutant(
+    "ages-of-a-suspended-machine",
+    "P10",
+    "A leader whose machine was suspended takes snapshots for younger than they are.",
+    retention("    return Math.abs(apartMs) > CLOCKS_APART_MS_MAX;", "    return apartMs > Number.MAX_VALUE;"),
     [RETENTION],
   ),
   mutant(
