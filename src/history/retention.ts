@@ -36,6 +36,8 @@ export class Retention {
   #snapshots: AskedSnapshot[] = [];
   /** Where the listing of snapshots goes on. */
   #scannedKey: string | undefined;
+  /** Whether no other snapshot follows the last one closely, as of the last listing. */
+  #isLastAlone = false;
   #boundary: number | undefined;
 
   constructor(parts: HistoryParts) {
@@ -73,11 +75,14 @@ export class Retention {
     return (await store.head(snapshotKey(marked), { signal })) === undefined ? 0 : marked;
   }
 
-  /** Lists on until a snapshot is too young; while that one is, a run asks the store for nothing. */
+  /**
+   * Lists on until two snapshots in a row are too young: a leader that was paused may have completed one long after those
+   * that follow it. While these are too young, a run asks the store for nothing.
+   */
   async #agedSnapshots(signal: AbortSignal | undefined): Promise<readonly AgedSnapshot[]> {
     const { store } = this.#parts;
     if (this.#snapshots.some(({ askedAt }) => this.#areClocksApart(askedAt))) await this.#askAgain(signal);
-    if (this.#isNewestYoung()) return this.#agedNow();
+    if (this.#areNewestYoung()) return this.#agedNow();
     for await (const objects of listPages(store, this.#scannedKey, signal)) {
       for (const { kind, epoch, key } of objects) {
         const asked = kind === "snapshot" ? await this.#ask(epoch, signal) : undefined;
@@ -85,9 +90,14 @@ export class Retention {
         this.#scannedKey = key;
         if (asked === undefined) continue;
         this.#snapshots.push(asked);
-        if (this.#isNewestYoung()) return this.#agedNow();
+        this.#isLastAlone = false;
+        if (this.#areNewestYoung()) return this.#agedNow();
       }
+      // Another page for the second one alone is not worth its request.
+      this.#isLastAlone = true;
+      if (this.#areNewestYoung()) break;
     }
+    this.#isLastAlone = true;
     return this.#agedNow();
   }
 
@@ -118,9 +128,11 @@ export class Retention {
     return this.#snapshots.map(({ epoch, ageMs, askedAt }) => ({ epoch, ageMs: ageMs + nowMs - askedAt.ms }));
   }
 
-  #isNewestYoung(): boolean {
-    const newest = this.#agedNow().at(-1);
-    return newest !== undefined && newest.ageMs < this.#parts.settings.retentionMs;
+  #areNewestYoung(): boolean {
+    const { retentionMs } = this.#parts.settings;
+    const [last, before] = this.#agedNow().slice(-2).reverse();
+    const isYoung = (snapshot: AgedSnapshot | undefined) => snapshot !== undefined && snapshot.ageMs < retentionMs;
+    return isYoung(last) && (this.#isLastAlone || isYoung(before));
   }
 
   /** What everything after it depends on must be there. */

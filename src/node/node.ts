@@ -9,6 +9,7 @@ import { parsePoint } from "../history/parse-point.ts";
 import type { OpenAtOptions, PastDb } from "../history/past.ts";
 import type { Point } from "../history/point.ts";
 import type { Restored, RestoredAt } from "../history/restore.ts";
+import { expectManyListeners } from "../platform/listeners.ts";
 import { type Watch, WatchSource } from "../platform/watch.ts";
 import type { ClaimReason } from "../protocol/follow-state.ts";
 import type { Instant } from "../protocol/moment.ts";
@@ -96,6 +97,8 @@ export class ClusterNode {
   #trouble: unknown;
   #failure: unknown;
   #isClosed = false;
+  /** Ends what reads the history. */
+  readonly #closing = new AbortController();
   #shutdown: Promise<void> | undefined;
 
   /** Nodes are made by joining. */
@@ -108,10 +111,11 @@ export class ClusterNode {
     this.roles = identity.roles;
     const history = new ClusterHistory(parts);
     this.#history = history;
+    expectManyListeners(this.#closing.signal);
     this.db = Object.assign(replica.db, {
       at: async (point: Point, options: OpenAtOptions = {}) => {
         this.#checkOpen();
-        return await history.openAt(point, options);
+        return await history.openAt(point, this.#untilClosed(options));
       },
     });
     this.store = parts.store;
@@ -284,7 +288,7 @@ export class ClusterNode {
   /** The rows that differ between two points, table by table; both databases are in memory until it ends. */
   diff(pointA: Point, pointB: Point, options: OpenAtOptions = {}): AsyncIterable<RowChange> {
     this.#checkOpen();
-    return this.#history.diff(pointA, pointB, options);
+    return this.#history.diff(pointA, pointB, this.#untilClosed(options));
   }
 
   /** What the node knows, as `/.lbc/status` shows it. */
@@ -388,6 +392,7 @@ export class ClusterNode {
     cancel();
     this.#isClosed = true;
     const reason = this.#closedError();
+    this.#closing.abort(reason);
     this.#syncing.close(reason);
     for (const watch of [this.#leader, this.#members, this.#epoch, this.#role]) watch.close();
     replica.close();
@@ -485,6 +490,11 @@ export class ClusterNode {
     throw new ClusterError("not_leader", "not_leader", "this node does not lead", {
       leader: this.#leader.current ?? null,
     });
+  }
+
+  #untilClosed(options: OpenAtOptions): OpenAtOptions {
+    const { signal } = this.#closing;
+    return { ...options, signal: options.signal === undefined ? signal : AbortSignal.any([options.signal, signal]) };
   }
 
   #checkOpen(): void {

@@ -250,6 +250,36 @@ describe("a run", () => {
     expect(await retention.run(undefined)).toMatchObject({ boundary: newest });
   });
 
+  it("is not held up by a snapshot that a leader completed long after the next ones: it was paused", async () => {
+    const world = await newWorld();
+    const { store, clock } = world;
+    await write(world, 100);
+    const epochs = await snapshotEpochs(store);
+    clock.setWall(RETENTION_MS);
+    const [late, newest] = [epochs.at(-3), epochs.at(-1)] as [number, number];
+    const { bytes } = (await store.get(snapshotKey(late))) as { bytes: Uint8Array };
+    await store.put(snapshotKey(late), bytes);
+    expect(await clusterOn(store).vacuum()).toMatchObject({ boundary: newest });
+  });
+
+  it("nor does it wait for such a one when it saw the next ones while they were young", async () => {
+    const world = await newWorld();
+    const { store, clock } = world;
+    await write(world, 40);
+    const epochs = await snapshotEpochs(store);
+    clock.setWall(RETENTION_MS / 2);
+    const [late, newest] = [epochs.at(-2), epochs.at(-1)] as [number, number];
+    const { bytes } = (await store.get(snapshotKey(late))) as { bytes: Uint8Array };
+    await store.put(snapshotKey(late), bytes);
+    const own = new TestClock();
+    const parts = historyParts(store, RETENTION_MS);
+    const retention = new Retention({ ...parts, settings: { ...parts.settings, clock: own } });
+    expect(await retention.run(undefined)).toMatchObject({ boundary: 0 });
+    for (const one of [clock, own]) one.setWall(RETENTION_MS / 2);
+    own.pass(RETENTION_MS / 2);
+    expect(await retention.run(undefined)).toMatchObject({ boundary: newest });
+  });
+
   it("looks again at a snapshot whose age it could not learn", async () => {
     const world = await newWorld();
     const { store, clock } = world;

@@ -5,13 +5,23 @@ import { ClusterError, isClusterError } from "../../errors.ts";
 import type { NodeEnv, UserApp } from "../../node/apps.ts";
 import type { ClusterNode } from "../../node/node.ts";
 import type { SyncLevel } from "../../node/syncing.ts";
+import type { Db } from "../../sqlite/reader.ts";
 import type { Operation, Outcome, ReadLevel, ReadOperation, WriteOperation } from "../checkers/operation.ts";
 import type { RegisterOperation } from "../checkers/register-operation.ts";
 import { CHECK_LOG_TABLE } from "../workloads/check-log.ts";
 import type { ReadingAt } from "../workloads/check-readings.ts";
 import { LIST_COUNT } from "../workloads/list-append.ts";
 import type { RegisterReading } from "../workloads/registers.ts";
-import { AbortedWrite, createWorkload, pickWork, readWorkload, runWork, type Work } from "../workloads/workload.ts";
+import {
+  AbortedWrite,
+  createWorkload,
+  pickWork,
+  type ReadChoice,
+  type Reading,
+  readWorkload,
+  runWork,
+  type Work,
+} from "../workloads/workload.ts";
 import type { SimulatedMember } from "./member.ts";
 import type { SimulatedProcess } from "./process.ts";
 import type { SeededRandom } from "./seeded-random.ts";
@@ -185,6 +195,7 @@ export class Client {
     const member = random.pick(this.#parts.members);
     if (random.chance(0.02)) await this.#rollback(member);
     else if (random.chance(0.03)) await this.#writeNothing(member);
+    else if (random.chance(0.025)) await this.readPast(member, random.int(0, member.node?.epoch.current ?? 0));
     else if (random.chance(0.55)) await this.write(member);
     else await this.read(member, random.pick(["any", "any", "atLeast", "maxStaleness", "linearizable"]));
   }
@@ -231,18 +242,11 @@ export class Client {
     // A clock that runs a little wrong measures a little wrong.
     const allowedMs = maxStalenessMs === undefined ? undefined : maxStalenessMs * (1 + CLOCK_RATE_ERROR) + 1;
     const began = { client: name, node: node.uuid, invokedAtMs: time.nowMs, level, atLeast, maxStalenessMs: allowedMs };
-    const choice = {
-      list: random.int(0, LIST_COUNT - 1),
-      register: random.int(0, REGISTER_COUNT - 1),
-      tailMax: TAIL_MAX,
-    };
+    const choice = drawChoice(random);
     const look = async () => {
       if (level !== "any") await node.sync(syncLevel(level, atLeast, maxStalenessMs));
       // Synchronous from here on: all of it is of one epoch.
-      const epoch = node.epoch.current;
-      const hasLog = node.db.get("SELECT 1 FROM sqlite_schema WHERE name = ?", [CHECK_LOG_TABLE]) !== undefined;
-      const reading = hasLog ? node.db.snapshot((reads) => readWorkload(reads, choice)) : undefined;
-      return { epoch, reading };
+      return { epoch: node.epoch.current, reading: readIfThere(node.db, choice) };
     };
     const done = (outcome: Outcome, epoch?: number, ids?: readonly string[]) => {
       const operation: ReadOperation = {
@@ -266,6 +270,29 @@ export class Client {
       return true;
     } catch (error) {
       done(outcomeOf(error) === "not_written" ? "not_written" : "unknown");
+      return false;
+    }
+  }
+
+  /** Looks at an earlier epoch; gives whether it could. */
+  async readPast({ process, node, name: where }: SimulatedMember, epoch: number): Promise<boolean> {
+    const { random, name, evidence } = this.#parts;
+    if (process === undefined || node === undefined) return false;
+    const choice = drawChoice(random);
+    const look = async () => {
+      const past = await node.db.at(epoch);
+      try {
+        return readIfThere(past, choice);
+      } finally {
+        past.close();
+      }
+    };
+    try {
+      const reading = await this.#ask(process, look).inTime;
+      if (reading !== undefined)
+        evidence.readings.push({ epoch, reading, what: `a look back by ${name} from ${where}` });
+      return true;
+    } catch {
       return false;
     }
   }
@@ -339,6 +366,16 @@ export class Client {
     const times = { invokedAtMs, endedAtMs: time.nowMs };
     evidence.registers.push({ type: "read", client, register: String(register), ...times, outcome: "ok", value });
   }
+}
+
+function drawChoice(random: SeededRandom): ReadChoice {
+  return { list: random.int(0, LIST_COUNT - 1), register: random.int(0, REGISTER_COUNT - 1), tailMax: TAIL_MAX };
+}
+
+/** `undefined` before the first write. */
+function readIfThere(db: Db, choice: ReadChoice): Reading | undefined {
+  const hasLog = db.get("SELECT 1 FROM sqlite_schema WHERE name = ?", [CHECK_LOG_TABLE]) !== undefined;
+  return hasLog ? db.snapshot((reads) => readWorkload(reads, choice)) : undefined;
 }
 
 function syncLevel(level: ReadLevel, atLeast: number | undefined, maxStalenessMs: number | undefined): SyncLevel {

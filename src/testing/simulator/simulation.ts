@@ -191,11 +191,21 @@ class Simulation {
       await this.#expect(client.read(member, "linearizable"), `a linearizable read from ${member.name}`);
       if (this.#isOver) return;
     }
-    this.#scrutiny.checkPins();
-    if (!acrossRetention) return;
     const boundary = this.#witness.snapshotBefore(time.nowMs - settings.retentionMs);
+    await this.#lookBack(boundary ?? 0);
+    this.#scrutiny.checkPins();
+    if (!acrossRetention || this.#isOver) return;
     await this.#pass(3 * (settings.retentionIntervalMs ?? 0));
     this.#scrutiny.checkBounded(boundary);
+  }
+
+  /** Whatever is younger than the retention can be seen; the oldest of it, too. */
+  async #lookBack(oldest: number): Promise<void> {
+    const random = this.#random.fork("look back");
+    const client = random.pick(this.#clients);
+    const member = random.pick(this.#cluster.members);
+    const epoch = random.chance(0.5) ? oldest : random.int(oldest, this.#witness.newestEpoch);
+    await this.#expect(client.readPast(member, epoch), `a look at epoch ${epoch} from ${member.name}`);
   }
 
   async #expect(operation: Promise<boolean>, what: string): Promise<void> {

@@ -89,6 +89,30 @@ describe("a node that has left", () => {
     expect(store?.pendingCount).toBe(0);
   });
 
+  it.each(["at", "diff"] as const)(
+    "ends what reads the history for `%s`, and what that asked the store",
+    async (call) => {
+      const cluster = await clusterOf(2);
+      const follower = followerOf(cluster);
+      cluster.weather.begin({ kind: "outage" });
+      const read = async () => {
+        if (call === "at") await follower.node?.db.at(1);
+        else for await (const change of follower.node?.diff(0, 1) ?? []) expect(change).toBeDefined();
+      };
+      let ended: unknown;
+      read().catch((error: unknown) => {
+        ended = error;
+      });
+      await cluster.run(5000);
+      const { store } = follower.run ?? {};
+      const stopped = follower.stop();
+      await cluster.run(12_000);
+      await stopped;
+      expect(ended).toMatchObject({ kind: "closed" });
+      expect(store?.pendingCount).toBe(0);
+    },
+  );
+
   it("tells nobody any more that it leads", async () => {
     // Of one that has left: when its process ends they end, too.
     let timersLeft: number | undefined;
