@@ -83,7 +83,7 @@ async function campaign({
   const beganMs = performance.now();
   const untilMs = minutes === undefined ? Number.POSITIVE_INFINITY : beganMs + minutes * 60_000;
   const coverage = new Coverage();
-  const sums = { seeds: 0, simulatedMs: 0, events: 0, epochs: 0, operations: 0, acknowledged: 0 };
+  const sums = { seeds: 0, simulatedMs: 0, events: 0, epochs: 0, operations: 0, acknowledged: 0, undecided: 0 };
   let failed: SimulationResult | undefined;
   let death: { readonly seed: number; readonly reason: string } | undefined;
   let next = first;
@@ -109,6 +109,7 @@ async function campaign({
       sums.seeds++;
       for (const name of ["simulatedMs", "events", "epochs", "operations", "acknowledged"] as const)
         sums[name] += result[name];
+      if (result.isUndecided) sums.undecided++;
       coverage.add(result.coverage);
       if (result.violations.length > 0) failed ??= result;
       if (!json && process.stderr.isTTY && performance.now() - toldMs > PROGRESS_EVERY_MS) {
@@ -133,6 +134,7 @@ async function campaign({
   console.log(
     `${sums.epochs.toLocaleString("en")} epochs, ${sums.operations.toLocaleString("en")} operations, ${sums.acknowledged.toLocaleString("en")} writes acknowledged`,
   );
+  if (sums.undecided > 0) console.log(`${sums.undecided} with registers too entangled to decide`);
   if (death !== undefined) console.log(`\nSEED ${death.seed} ended its process:\n${death.reason}`);
   if (failed !== undefined) await explain(failed);
   return { exitCode: failed === undefined && death === undefined ? 0 : 1 };

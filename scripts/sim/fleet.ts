@@ -35,12 +35,13 @@ export async function runFleet(options: FleetOptions): Promise<void> {
   await Promise.all(Array.from({ length: options.processes }, runOneAfterTheOther));
 }
 
-/** Gives whether it found no seed left. */
+/** Gives whether it found no seed left. Rejects if the process does not even begin. */
 function runProcess(options: FleetOptions, children: Set<ChildProcess>, end: () => void): Promise<boolean> {
-  return new Promise((resolve) => {
+  return new Promise((resolve, reject) => {
     const child = fork(WORKER, { stdio: ["ignore", "inherit", "pipe", "ipc"] });
     let assignment: Assignment | undefined;
     let seeds = 0;
+    let isReady = false;
     let isDone = false;
     let errors = "";
     children.add(child);
@@ -58,11 +59,13 @@ function runProcess(options: FleetOptions, children: Set<ChildProcess>, end: () 
     };
     child.on("message", (message: Answer | "ready") => {
       assignment = undefined;
+      isReady = true;
       if (message === "ready" || options.onAnswer(message)) goOn();
       else end();
     });
     child.on("exit", (code) => {
       children.delete(child);
+      if (!isReady) reject(new Error(`a process that simulates cannot begin:\n${errors}`));
       if (assignment !== undefined && code !== 0) options.onDeath(assignment, errors);
       resolve(isDone);
     });

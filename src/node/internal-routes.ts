@@ -88,8 +88,9 @@ export function internalRoutes(host: InternalHost): Hono<NodeEnv> {
     return c.json({});
   });
   routes.post(BARRIER_PATH, async (c) => {
-    if (node.role.current !== "leader") return notLeading(c);
-    return c.json(await node.barrier());
+    // Never of whoever leads instead: that may be this node, as far as it knows.
+    const barrier = await node.leaderBarrier();
+    return barrier === undefined ? notLeading(c) : c.json(barrier);
   });
   routes.post(ROLLBACK_PATH, async (c) => {
     const request = await bodyOf(c, rollbackShape);

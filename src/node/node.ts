@@ -273,16 +273,20 @@ export class ClusterNode {
   }
 
   /** An epoch that begins after this call, of whoever leads: what was acknowledged before is in it. */
-  barrier(signal?: AbortSignal, timeoutMs?: number): Promise<DurableEpoch> {
-    const { network } = this.#components;
-    if (!this.#leadership?.isLeading) return network.askBarrier(signal, timeoutMs);
-    const barrier = this.#leadership.barrier().catch((error: unknown) => {
-      if (!isClusterError(error) || error.kind !== "fenced") throw error;
-      return network.askBarrier(signal, timeoutMs);
-    });
-    // Nobody has to look at it.
-    barrier.catch(() => {});
-    return barrier;
+  async barrier(signal?: AbortSignal, timeoutMs?: number): Promise<DurableEpoch> {
+    return (await this.leaderBarrier()) ?? (await this.#components.network.askBarrier(signal, timeoutMs));
+  }
+
+  /** The same as the leader: `undefined` if this node does not lead, or leads no more before the epoch is durable. */
+  async leaderBarrier(): Promise<DurableEpoch | undefined> {
+    const leadership = this.#leadership;
+    if (!leadership?.isLeading) return undefined;
+    try {
+      return await leadership.barrier();
+    } catch (error) {
+      if (isClusterError(error) && (error.kind === "fenced" || error.kind === "not_leader")) return undefined;
+      throw error;
+    }
   }
 
   /** The rows that differ between two points, table by table; both databases are in memory until it ends. */

@@ -33,6 +33,7 @@ export class SimulatedProcess implements EventOwner {
   readonly #time: VirtualTime;
   readonly #clockRate: number;
   readonly #timers = new Set<Timer>();
+  #timerPeak = 0;
   #held: HeldEvent[] = [];
   #state: "running" | "paused" | "ended" = "running";
   #wallOffsetMs: number;
@@ -67,6 +68,11 @@ export class SimulatedProcess implements EventOwner {
   /** Timers that wait. */
   get timerCount(): number {
     return this.#timers.size;
+  }
+
+  /** The most that ever waited at a time. */
+  get timerPeak(): number {
+    return this.#timerPeak;
   }
 
   /** Since when it has answered nothing; `undefined` while it runs. */
@@ -143,6 +149,7 @@ export class SimulatedProcess implements EventOwner {
       cancel: () => {},
     };
     this.#timers.add(timer);
+    this.#timerPeak = Math.max(this.#timerPeak, this.#timers.size);
     this.#arm(timer);
     return () => {
       this.#timers.delete(timer);

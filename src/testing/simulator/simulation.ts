@@ -42,6 +42,8 @@ export interface SimulationResult {
   readonly epochs: number;
   readonly operations: number;
   readonly acknowledged: number;
+  /** Its register operations were too entangled to find an order of them, or that there is none. */
+  readonly isUndecided: boolean;
 }
 
 /** What a simulation takes from its pool at the most, a large margin included. */
@@ -128,6 +130,7 @@ class Simulation {
       epochs: this.#witness.newestEpoch + 1,
       operations: this.#evidence.operations.length,
       acknowledged: this.#scrutiny.acknowledged,
+      isUndecided: this.#scrutiny.isUndecided,
     };
   }
 
