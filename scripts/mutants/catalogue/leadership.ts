@@ -198,6 +198,17 @@ export const LEADERSHIP_MUTANTS: readonly Mutant[] = [
     [{ test: "tests/node/push.test.ts" }, SIMULATOR],
   ),
   mutant(
+    "barrier-is-passed-on",
+    "P10",
+    "A node that is asked as the leader for a barrier asks whoever leads: itself, while it leaves and was fenced.",
+    {
+      file: "src/node/internal-routes.ts",
+      find: "const barrier = await node.leaderBarrier();",
+      replace: "const barrier = await node.barrier();",
+    },
+    [{ test: "tests/node/internal-routes.test.ts" }],
+  ),
+  mutant(
     "barrier-from-memory",
     "P4",
     "A leader answers a linearizable read without an epoch that proves that it leads.",

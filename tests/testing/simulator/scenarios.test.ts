@@ -71,38 +71,6 @@ describe("a hand-over", () => {
   });
 });
 
-describe("a linearizable read", () => {
-  it("of a leader that is fenced while it leaves is answered once, not by that leader asking itself", async () => {
-    const left: string[] = [];
-    const cluster = await clusterOf(2, { onLeft: ({ name }) => void left.push(name) });
-    const old = leaderOf(cluster);
-    const next = followerOf(cluster);
-    // An epoch of its is lost on its way, and it waits for the answer.
-    const lostRequests = { kind: "lostRequests", rate: 1 } as const;
-    cluster.weather.begin(lostRequests);
-    await cluster.run(600);
-    cluster.weather.end(lostRequests);
-    cluster.network.cut(old.host, next.host);
-    let ended = "";
-    old.node?.sync("linearizable", { timeoutMs: 60_000 }).then(
-      () => {
-        ended = "answered";
-      },
-      (error: unknown) => {
-        ended = String(error);
-      },
-    );
-    void old.stop();
-    await cluster.run(9000, () => next.node?.isLeading === true);
-    expect(next.node?.isLeading).toBe(true);
-    const { process } = old;
-    await cluster.run(20_000, () => left.length > 0);
-    expect(left).toEqual([old.name]);
-    expect(ended).toMatch(/shut down|answered/);
-    expect(process?.timerPeak).toBeLessThan(100);
-  }, 60_000);
-});
-
 describe("a node that has left", () => {
   it("ends what waits in sync, and what that asked the store", async () => {
     const cluster = await clusterOf(3);
