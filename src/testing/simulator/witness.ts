@@ -69,9 +69,10 @@ export class Witness {
     return old.length === 0 ? undefined : Math.max(...old);
   }
 
-  /** The lowest number at which there is a WAL. */
+  /** The lowest epoch of the history whose WAL is there: what was created again after it was trimmed may stay for a while. */
   get lowestPresent(): number | undefined {
-    return this.#present.size === 0 ? undefined : Math.min(...this.#present.keys());
+    const ofHistory = [...this.#present].filter(([epoch, hash]) => hash === this.#epochs[epoch]?.walHash);
+    return ofHistory.length === 0 ? undefined : Math.min(...ofHistory.map(([epoch]) => epoch));
   }
 
   onPut(key: string, bytes: Uint8Array): void {
