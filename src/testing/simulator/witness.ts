@@ -32,6 +32,7 @@ export class Witness {
   readonly #epochs: WitnessedEpoch[] = [];
   /** The bytes that stand at a number now: their hash. */
   readonly #present = new Map<number, string>();
+  readonly #deleted = new Set<number>();
   /** When the snapshot of an epoch was written; at the last time: that is its age. */
   readonly #snapshots = new Map<number, number>();
   readonly #onViolation: (violation: Violation) => void;
@@ -69,10 +70,10 @@ export class Witness {
     return old.length === 0 ? undefined : Math.max(...old);
   }
 
-  /** The lowest epoch of the history whose WAL is there: what was created again after it was trimmed may stay for a while. */
+  /** The lowest number whose WAL was never deleted: one that was, and was created again, may stay for a while. */
   get lowestPresent(): number | undefined {
-    const ofHistory = [...this.#present].filter(([epoch, hash]) => hash === this.#epochs[epoch]?.walHash);
-    return ofHistory.length === 0 ? undefined : Math.min(...ofHistory.map(([epoch]) => epoch));
+    const untouched = [...this.#present.keys()].filter((epoch) => !this.#deleted.has(epoch));
+    return untouched.length === 0 ? undefined : Math.min(...untouched);
   }
 
   onPut(key: string, bytes: Uint8Array): void {
@@ -93,6 +94,7 @@ export class Witness {
     const { epoch } = parsed;
     const hash = this.#present.get(epoch);
     this.#present.delete(epoch);
+    this.#deleted.add(epoch);
     if (hash !== this.#epochs[epoch]?.walHash) return;
     if (epoch === this.newestEpoch) this.#violated("P1", "the newest epoch was deleted", `epoch ${epoch}`);
   }
