@@ -40,11 +40,13 @@ async function huntOne(mutant: Mutant, workspace: Workspace): Promise<Outcome> {
 
 /** @throws Error if the mutant is no program, or a detector cannot tell */
 async function askAll(directory: string, detectors: readonly Detector[]): Promise<Verdict> {
+  let last: Verdict = { isCaught: false };
   for (const detector of detectors) {
     const verdict = await ask(directory, detector);
     if (verdict.isCaught) return verdict;
+    if (verdict.problem !== undefined) last = verdict;
   }
-  return { isCaught: false };
+  return last;
 }
 
 async function ask(directory: string, detector: Detector): Promise<Verdict> {
