@@ -2,8 +2,8 @@
 import type { RegisterOperation, RegisterValue } from "./register-operation.ts";
 import { isUnobserved, onlyLooks, RegisterSearch } from "./register-search.ts";
 
-/** Operations looked at by all the searches that make an explanation shorter, together. */
-const WORK_MAX = 5_000_000;
+/** Operations looked at and placed by all the searches that make an explanation shorter, together. */
+const WORK_MAX = 1_000_000;
 const ROUNDS_MAX = 4;
 
 interface Explanation {
@@ -49,8 +49,10 @@ class Shrinker {
   /** False also when it could not be found out. */
   #isViolated(operations: readonly RegisterOperation[]): boolean {
     if (this.#workLeft <= 0) return false;
-    this.#workLeft -= operations.length + 1;
-    return new RegisterSearch(operations, this.#initial).run(this.#stepsMax) === "violated";
+    const search = new RegisterSearch(operations, this.#initial);
+    const result = search.run(this.#stepsMax);
+    this.#workLeft -= operations.length + search.steps + 1;
+    return result === "violated";
   }
 
   /** The history up to the first answer that contradicts what was before. */

@@ -49,6 +49,7 @@ export class RegisterSearch {
   /** No certain one after it is placed. */
   #lastPlaced = -1;
   #value: RegisterValue;
+  #steps = 0;
   /** The last placed one is of unknown outcome, and nothing has looked at what it did. */
   #mustBeObserved = false;
 
@@ -67,17 +68,22 @@ export class RegisterSearch {
     this.#head = linkedByTime(calls);
   }
 
+  /** Operations placed so far. */
+  get steps(): number {
+    return this.#steps;
+  }
+
   /** May be called once. */
   run(stepsMax: number): SearchResult {
     const seen = new Set<string>();
     const placed: Placed[] = [];
     let certainLeft = this.#certainCount;
     let entry = this.#head.next;
-    for (let steps = 0; certainLeft > 0; ) {
+    while (certainLeft > 0) {
       if (entry !== undefined && !entry.isAnswer) {
         const after = this.#valueAfter(entry.call.operation);
         if (after !== undefined) {
-          if (++steps > stepsMax) return "undecided";
+          if (++this.#steps > stepsMax) return "undecided";
           const before = this.#place(entry, after);
           const state = this.#state();
           if (!seen.has(state)) {

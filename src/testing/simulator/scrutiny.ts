@@ -119,8 +119,8 @@ export class Scrutiny {
       ...checkReadings(readings, timeline, (id) => works.get(id)),
     ];
     for (const violation of found) this.#onViolation(violation);
-    // A rollback sets registers back, which is nothing that a register does.
-    if ((timeline.rollbackEpochs?.size ?? 0) > 0) return;
+    // A rollback sets registers back, which is nothing that a register does. And one reason is enough.
+    if (found.length > 0 || (timeline.rollbackEpochs?.size ?? 0) > 0) return;
     // What the history does not hold has never happened: the search need not guess, and who saw it has no order.
     const isKnown = ({ outcome, value }: RegisterOperation) =>
       outcome !== "unknown" || timeline.epochsOf(String(value)).length > 0;
