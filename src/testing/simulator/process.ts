@@ -6,6 +6,9 @@ import type { EventOwner, HeldEvent, VirtualTime } from "./virtual-time.ts";
 /** When the simulated world begins, by a right wall clock. */
 export const WALL_BEGIN_MS: number = Date.UTC(2026, 0, 1);
 
+/** No timer fires early, not by a rounding either: who looks at the clock then would wait again, for nothing. */
+const TIMER_LATE_MS = 0.001;
+
 export interface ProcessOptions {
   /** Of the machine, e.g. `n1`; for people. */
   readonly name: string;
@@ -141,7 +144,7 @@ export class SimulatedProcess implements EventOwner {
   #after(delayMs: number, fn: () => void): Cancel {
     if (this.#state === "ended") return () => {};
     const timer: Timer = {
-      dueMs: this.#time.nowMs + Math.max(0, delayMs) / this.#clockRate,
+      dueMs: this.#time.nowMs + Math.max(0, delayMs) / this.#clockRate + TIMER_LATE_MS,
       run: () => {
         this.#timers.delete(timer);
         fn();

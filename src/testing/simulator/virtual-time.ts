@@ -21,6 +21,9 @@ export interface HeldEvent {
   run(): void;
 }
 
+/** In one moment many things may happen, but not this many. */
+const MOMENT_EVENTS_MAX = 100_000;
+
 interface QueuedEvent extends HeldEvent {
   readonly atMs: number;
   /** Breaks ties, in the order of asking. */
@@ -39,6 +42,8 @@ export class VirtualTime {
   #nowMs = 0;
   #order = 0;
   #eventCount = 0;
+  /** Events since time last passed. */
+  #momentCount = 0;
   #hash = 0x811c9dc5;
 
   /** Since the beginning, in milliseconds. */
@@ -89,7 +94,7 @@ export class VirtualTime {
     for (let next = this.#heap[0]; next !== undefined && next.atMs <= untilMs; next = this.#heap[0]) {
       this.#pop();
       if (next.isCancelled || next.owner?.state === "ended") continue;
-      this.#nowMs = next.atMs;
+      this.#advance(next.atMs);
       if (next.owner?.state === "paused") {
         next.owner.hold(next);
         continue;
@@ -101,6 +106,13 @@ export class VirtualTime {
       if (isOver()) return;
     }
     this.#nowMs = Math.max(this.#nowMs, untilMs);
+  }
+
+  /** @throws Error if so much happens in one moment that it will never end */
+  #advance(toMs: number): void {
+    this.#momentCount = toMs === this.#nowMs ? this.#momentCount + 1 : 0;
+    if (this.#momentCount > MOMENT_EVENTS_MAX) throw new Error(`time stands still at ${toMs} ms: events without end`);
+    this.#nowMs = toMs;
   }
 
   #push(event: QueuedEvent): void {

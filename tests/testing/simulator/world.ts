@@ -16,8 +16,8 @@ export interface World {
 
 export const ADDRESS = "b:7000";
 
-export function newProcess(time: VirtualTime, name: string): SimulatedProcess {
-  return new SimulatedProcess({ name, host: name, time, random: new SeededRandom(name) });
+export function newProcess(time: VirtualTime, name: string, clockRate: number = 1): SimulatedProcess {
+  return new SimulatedProcess({ name, host: name, time, random: new SeededRandom(name), clockRate });
 }
 
 export async function newWorld(fetch: FetchHandler = () => new Response("hello")): Promise<World> {
