@@ -273,8 +273,12 @@ export class ClusterNode {
   }
 
   /** An epoch that begins after this call, of whoever leads: what was acknowledged before is in it. */
-  async barrier(signal?: AbortSignal, timeoutMs?: number): Promise<DurableEpoch> {
-    return (await this.leaderBarrier()) ?? (await this.#components.network.askBarrier(signal, timeoutMs));
+  barrier(signal?: AbortSignal, timeoutMs?: number): Promise<DurableEpoch> {
+    const { network } = this.#components;
+    const barrier = this.leaderBarrier().then((own) => own ?? network.askBarrier(signal, timeoutMs));
+    // Nobody has to look at it.
+    barrier.catch(() => {});
+    return barrier;
   }
 
   /** The same as the leader: `undefined` if this node does not lead, or leads no more before the epoch is durable. */
