@@ -13,6 +13,7 @@ import { readSnapshotMarker } from "../history/listing.ts";
 import type { LongCallOptions } from "../history/progress.ts";
 import { restore } from "../history/restore.ts";
 import { systemClock, systemRandom } from "../platform/system.ts";
+import { RETENTION_MIN_MS } from "../protocol/moment.ts";
 import { createSqlite } from "../sqlite/context.ts";
 import { SystemReader } from "../sqlite/replica-state.ts";
 import type { ObjectStore } from "../store/store.ts";
@@ -36,7 +37,7 @@ const RESTORE_LIMITS = {
   log: silent,
   clock: systemClock,
   // The least, as the cluster's is a setting of its nodes.
-  retentionMs: 60 * 60_000,
+  retentionMs: RETENTION_MIN_MS,
 } as const;
 
 /**

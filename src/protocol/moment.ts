@@ -21,14 +21,14 @@ export function instantOf(moment: Moment): Instant {
   return { ms: moment.nowMs, wallMs: moment.wallMs };
 }
 
+/** No cluster keeps its history for less (src/config.ts). */
+export const RETENTION_MIN_MS: number = 60 * 60_000;
+
 /**
  * History younger than this is never trimmed: half of the shortest retention, the other half is for what clocks and
  * requests take (docs/protocol.md).
  */
-export const TRIM_AGE_MIN_MS: number = 30 * 60_000;
-
-/** No cluster keeps its history for less (src/config.ts). */
-const RETENTION_MIN_MS = 60 * 60_000;
+export const TRIM_AGE_MIN_MS: number = RETENTION_MIN_MS / 2;
 
 /**
  * What a reader of the store knows when it has read for long: nothing that it found, nor what came after, is trimmed before

@@ -61,7 +61,7 @@ export class Evidence {
   /** Gives what notes its answer, and what corrects that when one comes after all to a client that did not wait. */
   write(asked: AskedWrite): { note(answer: Answer): void; correct(answer: Answer): void } {
     const { work, id, client } = asked;
-    this.works.set(id, work.kind === "large" || work.kind === "schema" ? { kind: "log" } : work);
+    this.works.set(id, loggedWork(work));
     const places = { operation: -1, register: -1 };
     const put = (by: string, answer: Answer) => {
       const operation = writeOperation({ ...asked, client: by }, answer);
@@ -120,6 +120,11 @@ export function clientApp(): UserApp {
 /** What clients write, and what only makes epochs of another size. */
 type ClientWork = Work | { readonly kind: "large" } | { readonly kind: "schema"; readonly table: string };
 
+/** What of it the workload's tables show. */
+function loggedWork(work: ClientWork): Work {
+  return work.kind === "large" || work.kind === "schema" ? { kind: "log" } : work;
+}
+
 interface Written {
   readonly epoch: number;
   readonly swapped: boolean | undefined;
@@ -136,7 +141,7 @@ async function write(node: ClusterNode, id: string, work: ClientWork): Promise<O
       tx.exec("CREATE TABLE IF NOT EXISTS large (id TEXT, body BLOB); DELETE FROM large");
       tx.run("INSERT INTO large VALUES (?, zeroblob(?))", [id, LARGE_BYTES]);
     }
-    return runWork(tx, id, work.kind === "large" || work.kind === "schema" ? { kind: "log" } : work);
+    return runWork(tx, id, loggedWork(work));
   });
   const { epoch } = await ack.durable;
   return { epoch, swapped: ack.value };
