@@ -6,12 +6,12 @@
  * it is one of several objects, each is looked at by itself, and where even that does not tell, one after the other is
  * left aside.
  */
-import type { Clock } from "../base/clock.ts";
+import { type Clock, readClock } from "../base/clock.ts";
 import type { Log } from "../base/log.ts";
 import type { ClusterSettings } from "../config.ts";
 import { ClusterError, isClusterError } from "../errors.ts";
 import { packKey, snapshotKey, walKey } from "../format/keys.ts";
-import { elapsedMs, type Instant, instantOf, type Moment, readInstant, TRIM_AGE_MIN_MS } from "../protocol/moment.ts";
+import { elapsedMs, type Instant, instantOf, readInstant, TRIM_AGE_MIN_MS } from "../protocol/moment.ts";
 import {
   firstMissing,
   type HistoryObjects,
@@ -93,11 +93,11 @@ export interface RestoredAt extends Restored {
 export async function restore(parts: RestoreParts): Promise<RestoredAt> {
   let unproven: Unproven | undefined;
   for (let attempt = 1; ; attempt++) {
-    const began = instantOf(now(parts));
+    const began = instantOf(readClock(parts.clock));
     try {
       const found = await new Restore(parts).run();
-      const restored = { ...found, readAt: readInstant(began, parts.retentionMs, now(parts)) };
-      if (elapsedMs(restored.readAt, now(parts)) > TRIM_AGE_MIN_MS) throw new ReadTooLong();
+      const restored = { ...found, readAt: readInstant(began, parts.retentionMs, readClock(parts.clock)) };
+      if (elapsedMs(restored.readAt, readClock(parts.clock)) > TRIM_AGE_MIN_MS) throw new ReadTooLong();
       if (restored.isProven) return restored;
       const again = describeUnproven(restored);
       // What is damaged on the way is damaged in another way each time.
@@ -122,10 +122,6 @@ class ReadTooLong extends Error {
     const text = `reading the newest state takes about as long as history is kept, ${ATTEMPTS_MAX} times: a faster way to the store is needed, or a longer retentionMs`;
     return new ClusterError("unavailable", "restore_too_slow", text);
   }
-}
-
-function now({ clock }: RestoreParts): Moment {
-  return { nowMs: clock.monotonicMs(), wallMs: clock.wallMs(), fraction: 0 };
 }
 
 /** A state that nothing in the store speaks for. */

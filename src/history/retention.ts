@@ -2,10 +2,11 @@
  * Deletes what is older than the retention, a little at a time. Any number of nodes may do so at once, and one that was
  * paused in the middle may go on at any time: what is before an old snapshot stays unneeded.
  */
+import { readClock } from "../base/clock.ts";
 import { ClusterError } from "../errors.ts";
 import { beforeEpochKey, epochText, LAST_VACUUM_KEY, snapshotKey, walKey } from "../format/keys.ts";
 import { sleep } from "../platform/sleep.ts";
-import type { Instant } from "../protocol/moment.ts";
+import { type Instant, instantOf } from "../protocol/moment.ts";
 import { type AgedSnapshot, isBeyondRetention, retentionBoundary } from "../protocol/retention.ts";
 import { listPages, readVacuumMarker } from "./listing.ts";
 import type { HistoryParts } from "./parts.ts";
@@ -104,8 +105,7 @@ export class Retention {
   /** `undefined` if it is not there any more. */
   async #ask(epoch: number, signal: AbortSignal | undefined): Promise<AskedSnapshot | undefined> {
     const { store, settings } = this.#parts;
-    const { clock } = settings;
-    const askedAt = { ms: clock.monotonicMs(), wallMs: clock.wallMs() };
+    const askedAt = instantOf(readClock(settings.clock));
     const stat = await store.head(snapshotKey(epoch), { signal });
     return stat && { epoch, ageMs: stat.nowMs - stat.lastModifiedMs, askedAt };
   }

@@ -2,6 +2,7 @@
  * Following the epochs in the bucket and standing by: drives the follow
  * protocol with the real store, replica and clock.
  */
+import { readClock } from "../base/clock.ts";
 import { errorMessage, isClusterError } from "../errors.ts";
 import { walKey } from "../format/keys.ts";
 import { listLaterEpochs } from "../history/listing.ts";
@@ -90,8 +91,7 @@ export class Following {
 
   /** How long ago an epoch was applied, in milliseconds. After long, that the next one is missing proves nothing. */
   get silentMs(): number {
-    const { clock, random } = this.#parts.settings;
-    return elapsedMs(this.#machine.state.progressAt, momentOf(clock, random));
+    return elapsedMs(this.#machine.state.progressAt, readClock(this.#parts.settings.clock));
   }
 
   /** A leader's stream told of an epoch, or brought it. */
@@ -185,8 +185,7 @@ export class Following {
   async #fetch(epoch: number): Promise<FollowEvent> {
     const applied = this.#applyPushed(epoch);
     if (applied !== undefined) return applied;
-    const { clock, random } = this.#parts.settings;
-    const asked = instantOf(momentOf(clock, random));
+    const asked = instantOf(readClock(this.#parts.settings.clock));
     const isContinuous = this.silentMs <= this.#settings.sessionTimeoutMs;
     const asking = new AbortController();
     const signal = AbortSignal.any([this.#abort.signal, asking.signal]);
@@ -215,8 +214,7 @@ export class Following {
 
   /** A request that a pause delayed may bring what was trimmed and created again. */
   #isLate(): boolean {
-    const { clock, random } = this.#parts.settings;
-    return mayBeTrimmed(this.#machine.state, momentOf(clock, random));
+    return mayBeTrimmed(this.#machine.state, readClock(this.#parts.settings.clock));
   }
 
   /** What was pushed is verified like any other; if it is wrong, the store decides. */

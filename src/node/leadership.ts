@@ -2,6 +2,7 @@
  * One leadership, from its claim to its end: drives the commit protocol with
  * the real writer, the real store and the real clock.
  */
+import { readClock } from "../base/clock.ts";
 import { type Deferred, defer } from "../base/deferred.ts";
 import { ClusterError, errorMessage, isClusterError } from "../errors.ts";
 import type { Leader, SystemRows } from "../format/system-rows.ts";
@@ -138,8 +139,7 @@ export class Leadership {
 
   /** How long ago, at the most, somebody else could have gone on without us, in milliseconds. */
   get provenAgeMs(): number {
-    const { clock, random } = this.#parts.settings;
-    return elapsedMs(this.#machine.state.provenAt, momentOf(clock, random));
+    return elapsedMs(this.#machine.state.provenAt, readClock(this.#parts.settings.clock));
   }
 
   /** See `ClusterNode.transaction`. */

@@ -3,7 +3,7 @@
  * and wakes it when it asked to be woken. One event at a time; an event that an
  * action causes at once waits its turn.
  */
-import type { Cancel, Clock } from "../base/clock.ts";
+import { type Cancel, type Clock, readClock } from "../base/clock.ts";
 import type { Random } from "../base/random.ts";
 import type { Decision, Moment } from "../protocol/moment.ts";
 
@@ -18,7 +18,7 @@ export interface MachineParts<State, Event, Action> {
 
 /** The time by both clocks, and a random number. */
 export function momentOf(clock: Clock, random: Random): Moment {
-  return { nowMs: clock.monotonicMs(), wallMs: clock.wallMs(), fraction: random.fraction() };
+  return { ...readClock(clock), fraction: random.fraction() };
 }
 
 export class Machine<State, Event, Action> {

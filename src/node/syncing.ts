@@ -1,13 +1,13 @@
 /** Making a node's database as fresh as somebody asks for (docs/architecture.md §7). */
+import { type ClockReading, readClock } from "../base/clock.ts";
 import { ClusterError, errorMessage } from "../errors.ts";
 import { walKey } from "../format/keys.ts";
 import { listObjects } from "../history/listing.ts";
 import { expectManyListeners } from "../platform/listeners.ts";
 import { sleep } from "../platform/sleep.ts";
-import { backoffMs, elapsedMs, type Instant, instantOf, type Moment } from "../protocol/moment.ts";
+import { backoffMs, elapsedMs, type Instant, instantOf } from "../protocol/moment.ts";
 import type { DurableEpoch } from "./batch.ts";
 import { EpochWaiters } from "./epoch-waiters.ts";
-import { momentOf } from "./machine.ts";
 import type { NodeParts } from "./parts.ts";
 
 /** How fresh `sync` makes the node. */
@@ -95,7 +95,7 @@ export class Syncing {
   }
 
   async #freshen(maxStalenessMs: number, signal: AbortSignal, timeoutMs: number): Promise<void> {
-    const called = this.#moment();
+    const called = this.#now();
     // By both clocks: one of them does not tell for how long the machine was suspended.
     const isFresh = (instant: Instant) => elapsedMs(instant, called) <= maxStalenessMs;
     const leadingAgeMs = this.#node.leadingProvenAgeMs();
@@ -122,7 +122,7 @@ export class Syncing {
   }
 
   #prove(signal: AbortSignal, timeoutMs: number): Proof {
-    return { began: instantOf(this.#moment()), done: this.#readAll(signal, timeoutMs) };
+    return { began: instantOf(this.#now()), done: this.#readAll(signal, timeoutMs) };
   }
 
   /** Reaches the newest epoch that the store has at this moment. */
@@ -140,8 +140,7 @@ export class Syncing {
     return this.#parts.settings.clock.monotonicMs();
   }
 
-  #moment(): Moment {
-    const { clock, random } = this.#parts.settings;
-    return momentOf(clock, random);
+  #now(): ClockReading {
+    return readClock(this.#parts.settings.clock);
   }
 }

@@ -1,4 +1,5 @@
 /** What following knows, hears and does; `follow.ts` decides. */
+import type { ClockReading } from "../base/clock.ts";
 import { type ContactSettings, type LeaderContact, NO_CONTACT, reliedOnUntilMs } from "./leader-contact.ts";
 import { elapsedMs, type Instant, type Moment, NEVER, TRIM_AGE_MIN_MS } from "./moment.ts";
 
@@ -137,8 +138,8 @@ export function beginFollow(
 }
 
 /** Whether the epoch after the applied one may have been written, trimmed and created again since anything was known. */
-export function mayBeTrimmed(state: FollowState, moment: Moment): boolean {
-  return Math.min(elapsedMs(state.progressAt, moment), elapsedMs(state.provenAt, moment)) > TRIM_AGE_MIN_MS;
+export function mayBeTrimmed(state: FollowState, now: ClockReading): boolean {
+  return Math.min(elapsedMs(state.progressAt, now), elapsedMs(state.provenAt, now)) > TRIM_AGE_MIN_MS;
 }
 
 /** How long epochs may have been missing here, in milliseconds: 0 while the leader's stream says that there are none. */

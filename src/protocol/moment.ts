@@ -1,9 +1,7 @@
-/** What the outside world adds to an event: the time, and one random number. */
-export interface Moment {
-  /** The local monotonic clock. */
-  readonly nowMs: number;
-  /** The local wall clock; only ever compared with itself. */
-  readonly wallMs: number;
+import type { ClockReading } from "../base/clock.ts";
+
+/** What the outside world adds to an event: the time by both local clocks, and one random number. */
+export interface Moment extends ClockReading {
   /** Uniform in [0, 1). */
   readonly fraction: number;
 }
@@ -17,8 +15,8 @@ export interface Instant {
 /** Longer ago than anything. */
 export const NEVER: Instant = Object.freeze({ ms: Number.NEGATIVE_INFINITY, wallMs: Number.NEGATIVE_INFINITY });
 
-export function instantOf(moment: Moment): Instant {
-  return { ms: moment.nowMs, wallMs: moment.wallMs };
+export function instantOf({ nowMs, wallMs }: ClockReading): Instant {
+  return { ms: nowMs, wallMs };
 }
 
 /** No cluster keeps its history for less (src/config.ts). */
@@ -34,14 +32,14 @@ export const TRIM_AGE_MIN_MS: number = RETENTION_MIN_MS / 2;
  * What a reader of the store knows when it has read for long: nothing that it found, nor what came after, is trimmed before
  * `retentionMs` after it began. The latest instant after which that leaves the shortest retention.
  */
-export function readInstant(began: Instant, retentionMs: number, moment: Moment): Instant {
-  const spareMs = Math.max(0, Math.min(elapsedMs(began, moment), retentionMs - RETENTION_MIN_MS));
+export function readInstant(began: Instant, retentionMs: number, now: ClockReading): Instant {
+  const spareMs = Math.max(0, Math.min(elapsedMs(began, now), retentionMs - RETENTION_MIN_MS));
   return { ms: began.ms + spareMs, wallMs: began.wallMs + spareMs };
 }
 
 /** How long ago that was, by the clock that says more: one of them stands still while a machine is suspended. */
-export function elapsedMs(since: Instant, moment: Moment): number {
-  return Math.max(moment.nowMs - since.ms, moment.wallMs - since.wallMs);
+export function elapsedMs(since: Instant, now: ClockReading): number {
+  return Math.max(now.nowMs - since.ms, now.wallMs - since.wallMs);
 }
 
 /** What a decision gives: the next state, what to do now, and when to be asked again at the latest. */

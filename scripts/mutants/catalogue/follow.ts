@@ -38,8 +38,8 @@ export const FOLLOW_MUTANTS: readonly Mutant[] = [
     "P2",
     "LATE_ANSWER_IS_PROGRESS: what a request brings after a pause is applied.",
     does(
-      "    return mayBeTrimmed(this.#machine.state, momentOf(clock, random));",
-      "    return mayBeTrimmed(this.#machine.state, momentOf(clock, random)) && this.#replica.epoch < 0;",
+      "    return mayBeTrimmed(this.#machine.state, readClock(this.#parts.settings.clock));",
+      "    return mayBeTrimmed(this.#machine.state, readClock(this.#parts.settings.clock)) && this.#replica.epoch < 0;",
     ),
     [{ test: "tests/node/late-answer.test.ts" }, SIMULATOR],
   ),
@@ -70,8 +70,8 @@ export const FOLLOW_MUTANTS: readonly Mutant[] = [
     "How long nothing was known is told by the monotonic clock alone.",
     {
       file: "src/protocol/moment.ts",
-      find: "return Math.max(moment.nowMs - since.ms, moment.wallMs - since.wallMs);",
-      replace: "return Math.max(moment.nowMs - since.ms, Number.NEGATIVE_INFINITY);",
+      find: "return Math.max(now.nowMs - since.ms, now.wallMs - since.wallMs);",
+      replace: "return Math.max(now.nowMs - since.ms, Number.NEGATIVE_INFINITY);",
     },
     [{ test: "tests/protocol/commit.test.ts" }, PROTOCOL],
   ),

@@ -38,7 +38,7 @@ export const HISTORY_MUTANTS: readonly Mutant[] = [
     "slow-restore-is-fresh",
     "P2",
     "LATE_RESTORE_IS_PROGRESS: a restore that was paused for longer than the retention counts as of its end.",
-    restore("if (elapsedMs(restored.readAt, now(parts)) > TRIM_AGE_MIN_MS)", "if (attempt < 0)"),
+    restore("if (elapsedMs(restored.readAt, readClock(parts.clock)) > TRIM_AGE_MIN_MS)", "if (attempt < 0)"),
     [RESTORE],
   ),
   mutant(
