@@ -7,7 +7,7 @@
 import process from "node:process";
 import { PACK_LEVELS } from "../../src/format/pack.ts";
 import { FileSystemStore } from "../../src/mod.ts";
-import { seededRandom } from "../../tests/support/seeded-random.ts";
+import { SeededRandom } from "../../src/testing/simulator/seeded-random.ts";
 import { fill, lead } from "../core/large.ts";
 import { DATABASE_BYTES } from "./large-database.ts";
 
@@ -21,7 +21,7 @@ const directory = process.argv[2] ?? "";
 const node = await lead(new FileSystemStore(directory), { intervalMinMs: 0 });
 await fill(node, DATABASE_BYTES);
 const rows = node.db.get<{ rows: number }>("SELECT max(id) AS rows FROM large")?.rows ?? 0;
-const random = seededRandom(1);
+const random = new SeededRandom(1);
 const last = PACK_LEVELS.reduce((sum, length, level) => sum + length * (PACKS[level] ?? 0), 0) + EPOCHS_AFTER;
 while (node.epoch.current < last) {
   const id = 1 + Math.floor(random.fraction() * rows);

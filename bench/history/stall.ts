@@ -13,7 +13,7 @@ import process from "node:process";
 import { setTimeout as sleep } from "node:timers/promises";
 import { PACK_LEVELS, packsEndingAt } from "../../src/format/pack.ts";
 import { type ClusterNode, LittleBigCluster } from "../../src/mod.ts";
-import { seededRandom } from "../../tests/support/seeded-random.ts";
+import { SeededRandom } from "../../src/testing/simulator/seeded-random.ts";
 import { fill } from "../core/large.ts";
 import { DATABASE_BYTES, MB } from "./large-database.ts";
 import { LoopGaps } from "./loop-gaps.ts";
@@ -100,7 +100,7 @@ class Writes {
 
 class Stall {
   readonly #store = new ThreadStore();
-  readonly #random = seededRandom(1);
+  readonly #random = new SeededRandom(1);
   readonly #written = new Map<string, number>();
   readonly #cluster: LittleBigCluster;
   #node!: ClusterNode;

@@ -20,7 +20,7 @@ import {
 } from "../../src/mod.ts";
 import { Replica } from "../../src/sqlite/replica.ts";
 import { REQUEST_KINDS } from "../../src/store/metered-store.ts";
-import { seededRandom } from "../../tests/support/seeded-random.ts";
+import { SeededRandom } from "../../src/testing/simulator/seeded-random.ts";
 import { BenchStore, type StoreUse } from "./bench-store.ts";
 import { type ReadCost, ReadsOf } from "./reads.ts";
 import { SimulatedClock } from "./simulated-clock.ts";
@@ -72,7 +72,7 @@ class Week {
   readonly #clock = new SimulatedClock();
   readonly #store = new BenchStore({ clock: this.#clock, isCompressing: true });
   readonly #options: Omit<ClusterOptions, "store">;
-  readonly #random = seededRandom(1);
+  readonly #random = new SeededRandom(1);
   readonly #joins: Sample[] = [];
   readonly #walBytes: number[] = [];
   #objectsMax = 0;
@@ -95,7 +95,7 @@ class Week {
     await cluster.init();
     const node = await cluster.joinAsLeader({ address: "127.0.0.1:0" });
     await this.#pass(node.waitForLeadership());
-    const workload = new Workload(node, seededRandom(2));
+    const workload = new Workload(node, new SeededRandom(2));
     await this.#pass(workload.fill());
     const first = node.epoch.current;
     const moments = sampleMoments(first, first + this.#epochs, () => this.#random.fraction());

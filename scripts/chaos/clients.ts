@@ -1,13 +1,11 @@
 /** Clients that write and read through all members, one thing at a time each, and write down what they were told. */
 import { setTimeout as sleep } from "node:timers/promises";
-import type { Random } from "../../src/mod.ts";
 import type { Outcome, ReadLevel } from "../../src/testing/checkers/operation.ts";
+import { SeededRandom } from "../../src/testing/simulator/seeded-random.ts";
 import { LIST_COUNT } from "../../src/testing/workloads/list-append.ts";
 import type { RegisterReading } from "../../src/testing/workloads/registers.ts";
 import { pickWork, type Reading, type Work } from "../../src/testing/workloads/workload.ts";
-import { seededRandom } from "../../tests/support/seeded-random.ts";
 import type { Cluster } from "./cluster.ts";
-import { pick } from "./fault.ts";
 import { NotServedError, postJson } from "./http-client.ts";
 import type { Member } from "./member-process.ts";
 import { PATHS, type ReadAnswer, type ReadRequest, type WriteAnswer, type WriteRequest } from "./member-protocol.ts";
@@ -54,13 +52,13 @@ export class Clients {
 
   async #run(index: number): Promise<void> {
     const { seed, count, pauseMaxMs, cluster, record } = this.#plan;
-    const random = seededRandom(seed * count + index);
+    const random = new SeededRandom(seed * count + index);
     const client = new Client(index, cluster, record, random);
     while (!this.#stopping.signal.aborted) {
       const era = Math.floor(this.#operations++ / REGISTER_OPERATIONS) * REGISTERS_AT_ONCE;
-      const register = era + Math.floor(random.fraction() * REGISTERS_AT_ONCE);
-      await (random.fraction() < WRITE_SHARE ? client.write(register) : client.read(register));
-      await sleep(random.fraction() * pauseMaxMs);
+      const register = era + random.int(0, REGISTERS_AT_ONCE - 1);
+      await (random.chance(WRITE_SHARE) ? client.write(register) : client.read(register));
+      await sleep(random.between(0, pauseMaxMs));
     }
   }
 }
@@ -69,14 +67,14 @@ class Client {
   readonly #index: number;
   readonly #cluster: Cluster;
   readonly #record: RunRecord;
-  readonly #random: Random;
+  readonly #random: SeededRandom;
   #lives = 0;
   #writes = 0;
   /** The newest epoch that it was told of. */
   #epoch = 0;
   #seen: RegisterReading = { register: -1, value: null };
 
-  constructor(index: number, cluster: Cluster, record: RunRecord, random: Random) {
+  constructor(index: number, cluster: Cluster, record: RunRecord, random: SeededRandom) {
     this.#index = index;
     this.#cluster = cluster;
     this.#record = record;
@@ -85,11 +83,11 @@ class Client {
 
   async write(register: number): Promise<void> {
     const random = this.#random;
-    const member = pick(random, this.#cluster.members);
+    const member = random.pick(this.#cluster.members);
     const id = `${this.#index}.${this.#writes++}`;
     const seen = this.#seen.register === register ? this.#seen : { register, value: null };
     const work = pickWork(random, seen);
-    const via = random.fraction() < LOCAL_SHARE ? "local" : "leader";
+    const via = random.chance(LOCAL_SHARE) ? "local" : "leader";
     await this.writeTo(member, { id, work, via });
   }
 
@@ -116,12 +114,12 @@ class Client {
 
   async read(register: number): Promise<void> {
     const random = this.#random;
-    const member = pick(random, this.#cluster.members);
-    const level = pick(random, LEVELS);
+    const member = random.pick(this.#cluster.members);
+    const level = random.pick(LEVELS);
     const atLeast = level === "atLeast" ? this.#epoch : undefined;
-    const maxStalenessMs = level === "maxStaleness" ? Math.floor(random.fraction() * STALENESS_MAX_MS) : undefined;
-    const list = Math.floor(random.fraction() * LIST_COUNT);
-    const tailMax = random.fraction() < WHOLE_SHARE ? WHOLE_MAX : TAIL_MAX;
+    const maxStalenessMs = level === "maxStaleness" ? random.int(0, STALENESS_MAX_MS - 1) : undefined;
+    const list = random.int(0, LIST_COUNT - 1);
+    const tailMax = random.chance(WHOLE_SHARE) ? WHOLE_MAX : TAIL_MAX;
     const request: ReadRequest = { level, atLeast, maxStalenessMs, list, register, tailMax };
     const { answer, outcome, times, message } = await this.#ask<ReadAnswer>(member, PATHS.read, request);
     const { by: node, epoch, announcedEpoch, code } = answer ?? {};
@@ -167,7 +165,7 @@ function ended<T extends { readonly invokedAtMs: number; readonly endedAtMs: num
 export async function writeThroughAll(
   cluster: Cluster,
   record: RunRecord,
-  random: Random,
+  random: SeededRandom,
   attempt: number,
 ): Promise<readonly string[]> {
   const work: Work = { kind: "log" };

@@ -1,7 +1,7 @@
 /** After the faults: everybody is there, one leads, all are equal, writes succeed, and they leave in order. */
 import { setTimeout as sleep } from "node:timers/promises";
-import type { Random } from "../../src/mod.ts";
 import type { Violation } from "../../src/testing/checkers/operation.ts";
+import type { SeededRandom } from "../../src/testing/simulator/seeded-random.ts";
 import { writeThroughAll } from "./clients.ts";
 import type { Cluster } from "./cluster.ts";
 import type { StateAnswer } from "./member-protocol.ts";
@@ -18,7 +18,7 @@ export interface Convergence {
 }
 
 /** Waits until the cluster is whole again. */
-export async function converge(cluster: Cluster, record: RunRecord, random: Random): Promise<Convergence> {
+export async function converge(cluster: Cluster, record: RunRecord, random: SeededRandom): Promise<Convergence> {
   const beganMs = record.nowMs();
   let missing = "";
   for (let attempt = 0; record.nowMs() - beganMs < CONVERGENCE_MAX_MS; attempt++) {
@@ -31,7 +31,12 @@ export async function converge(cluster: Cluster, record: RunRecord, random: Rand
   return { tookMs: CONVERGENCE_MAX_MS, violations: [violation] };
 }
 
-async function whatIsMissing(cluster: Cluster, record: RunRecord, random: Random, attempt: number): Promise<string> {
+async function whatIsMissing(
+  cluster: Cluster,
+  record: RunRecord,
+  random: SeededRandom,
+  attempt: number,
+): Promise<string> {
   const states = await Promise.all(cluster.members.map((member) => member.state().catch(() => undefined)));
   const silent = cluster.members.filter((_, index) => states[index] === undefined).map(({ name }) => name);
   if (silent.length > 0) return `no answer from ${silent.join(", ")}`;

@@ -1,5 +1,5 @@
 /** Something that goes wrong for a while. */
-import type { Random } from "../../src/mod.ts";
+import type { SeededRandom } from "../../src/testing/simulator/seeded-random.ts";
 import type { Cluster } from "./cluster.ts";
 
 /** Faults of different lanes happen at the same time, those of one lane one after the other. */
@@ -7,7 +7,7 @@ export type Lane = "process" | "restart" | "pause" | "network" | "store";
 
 export interface FaultContext {
   readonly cluster: Cluster;
-  readonly random: Random;
+  readonly random: SeededRandom;
   readonly sessionTimeoutMs: number;
   /** Aborts when faults are over. */
   readonly signal: AbortSignal;
@@ -20,8 +20,4 @@ export interface Fault {
   readonly lane: Lane;
   /** Begins it, waits, ends it: afterwards everything is as before, also if it was cut short. @returns to whom it was done; `undefined` if it could not be done */
   run(context: FaultContext): Promise<string | undefined>;
-}
-
-export function pick<T>(random: Random, from: readonly T[]): T {
-  return from[Math.floor(random.fraction() * from.length)] as T;
 }

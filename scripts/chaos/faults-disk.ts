@@ -13,7 +13,7 @@ export function diskFaults(disk: SmallDisk): readonly Fault[] {
     lane: "store",
     run: async ({ random, pause, sessionTimeoutMs }) => {
       try {
-        await disk.fill(Math.floor(random.fraction() * BYTES_LEFT_MAX));
+        await disk.fill(random.int(0, BYTES_LEFT_MAX - 1));
         await pause(sessionTimeoutMs * sessions * 0.5, sessionTimeoutMs * sessions);
       } finally {
         await disk.free();

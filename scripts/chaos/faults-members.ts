@@ -1,5 +1,5 @@
 /** What goes wrong with processes, and with the network between them. */
-import { type Fault, type FaultContext, pick } from "./fault.ts";
+import type { Fault, FaultContext } from "./fault.ts";
 import type { Direction } from "./link.ts";
 import type { Member } from "./member-process.ts";
 
@@ -7,7 +7,7 @@ const READY_MAX_MS = 4000;
 
 type Choose = (context: FaultContext) => Member | undefined;
 
-const anyone: Choose = ({ cluster, random }) => pick(random, cluster.members);
+const anyone: Choose = ({ cluster, random }) => random.pick(cluster.members);
 const leader: Choose = ({ cluster }) => cluster.leader();
 
 async function untilReady(context: FaultContext, members: readonly Member[]): Promise<void> {
@@ -116,12 +116,12 @@ function cut(name: string, choose: Choose, ...directions: Direction[]): Fault {
 }
 
 const slow = network("connections slow", anyone, ({ link }, { random, pause }) => {
-  link.delayMs = 30 + random.fraction() * 400;
+  link.delayMs = random.between(30, 430);
   return pause(1000, 2500);
 });
 
 const resets = network("connections reset", anyone, async ({ link }, { random, pause }) => {
-  for (let count = 1 + Math.floor(random.fraction() * 4); count > 0; count--) {
+  for (let count = random.int(1, 4); count > 0; count--) {
     link.reset();
     await pause(50, 400);
   }

@@ -1,7 +1,6 @@
 /** Makes faults happen: in each lane one after the other, in a random order in which each comes once before any comes twice. */
 import { setTimeout as sleep } from "node:timers/promises";
-import type { Random } from "../../src/mod.ts";
-import { seededRandom } from "../../tests/support/seeded-random.ts";
+import { SeededRandom } from "../../src/testing/simulator/seeded-random.ts";
 import type { Cluster } from "./cluster.ts";
 import type { Fault, FaultContext, Lane } from "./fault.ts";
 import type { RunRecord } from "./record.ts";
@@ -40,7 +39,7 @@ export class Lanes {
         // Numbers of its own, so that what another lane does does not change the order in this one.
         return faults.length === 0
           ? undefined
-          : this.#run(faults, seededRandom(plan.seed * LANES.length + index), QUIET_MAX_MS[lane]);
+          : this.#run(faults, new SeededRandom(plan.seed * LANES.length + index), QUIET_MAX_MS[lane]);
       }),
     );
     this.#running.catch(() => {});
@@ -57,16 +56,16 @@ export class Lanes {
     await this.#running;
   }
 
-  async #run(faults: readonly Fault[], random: Random, quietMaxMs: number): Promise<void> {
+  async #run(faults: readonly Fault[], random: SeededRandom, quietMaxMs: number): Promise<void> {
     const { cluster, sessionTimeoutMs, record } = this.#plan;
     const { signal } = this.#stopping;
     const pause = async (minMs: number, maxMs: number) => {
       if (signal.aborted) return;
-      await sleep(minMs + random.fraction() * (maxMs - minMs), undefined, { signal }).catch(() => {});
+      await sleep(random.between(minMs, maxMs), undefined, { signal }).catch(() => {});
     };
     const context: FaultContext = { cluster, random, sessionTimeoutMs, signal, pause };
     for (let bag: Fault[] = []; !signal.aborted; ) {
-      if (bag.length === 0) bag = shuffled(random, faults);
+      if (bag.length === 0) bag = random.shuffled(faults);
       const fault = bag.pop() as Fault;
       await pause(QUIET_MIN_MS, quietMaxMs);
       if (signal.aborted) return;
@@ -76,9 +75,4 @@ export class Lanes {
       if (target !== undefined) record.fault({ name: fault.name, target, beganAtMs, endedAtMs: record.nowMs() });
     }
   }
-}
-
-function shuffled<T>(random: Random, from: readonly T[]): T[] {
-  const order = from.map((item) => ({ item, key: random.fraction() }));
-  return order.sort((a, b) => a.key - b.key).map(({ item }) => item);
 }

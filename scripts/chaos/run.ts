@@ -5,8 +5,8 @@ import process from "node:process";
 import { setTimeout as sleep } from "node:timers/promises";
 import { type ClusterOptions, FileSystemStore, LittleBigCluster } from "../../src/mod.ts";
 import type { Violation } from "../../src/testing/checkers/operation.ts";
+import { SeededRandom } from "../../src/testing/simulator/seeded-random.ts";
 import { createWorkload } from "../../src/testing/workloads/workload.ts";
-import { seededRandom } from "../../tests/support/seeded-random.ts";
 import { Clients } from "./clients.ts";
 import { Cluster } from "./cluster.ts";
 import { converge, leaveAll } from "./convergence.ts";
@@ -49,7 +49,7 @@ export async function runChaos(plan: RunPlan): Promise<RunReport> {
     const record = new RunRecord(directory);
     const workMs = await harm(plan, cluster, record);
     plan.onProgress(`${store.name}: waiting until the cluster is whole again`);
-    const { tookMs, violations } = await converge(cluster, record, seededRandom(seed));
+    const { tookMs, violations } = await converge(cluster, record, new SeededRandom(seed));
     const found = [...violations, ...(await leaveAll(cluster))];
     await store.settled();
     await record.close();

@@ -38,7 +38,7 @@ export interface FollowState {
   readonly mustAsk: boolean;
   /** Rule 1: when the claim is due. */
   readonly claimAtMs: number | undefined;
-  /** No claim before this: the node has just stepped down. */
+  /** No claim by rules 1 to 3 before this: the node has just stepped down, and lets others first. */
   readonly noClaimBeforeMs: number;
   readonly pollAtMs: number;
   /** When the store was last asked for later epochs. */

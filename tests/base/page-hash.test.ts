@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { formatHash, hashPage } from "../../src/base/page-hash.ts";
-import { seededRandom } from "../support/seeded-random.ts";
+import { SeededRandom } from "../../src/testing/simulator/seeded-random.ts";
 
 const WORDS = 1024;
 
@@ -12,7 +12,7 @@ function hashOf(words: Uint32Array, pageNumber: number): string {
 }
 
 function randomPage(seed: number): Uint32Array {
-  return new Uint32Array(seededRandom(seed).bytes(WORDS * 4).buffer);
+  return new Uint32Array(new SeededRandom(seed).bytes(WORDS * 4).buffer);
 }
 
 test("P7: a change of any single word of a page changes its hash", () => {

@@ -1,8 +1,8 @@
 import { describe, expect, it } from "vitest";
 import { PACK_LEVELS, packAfter, packCover, packSalts, packsEndingAt, parsePack } from "../../src/format/pack.ts";
 import { encodeWal, PAGE_BYTES, WalEncoder } from "../../src/format/wal.ts";
+import { SeededRandom } from "../../src/testing/simulator/seeded-random.ts";
 import { codeOf } from "../support/errors.ts";
-import { seededRandom } from "../support/seeded-random.ts";
 
 const page = (fill: number) => new Uint8Array(PAGE_BYTES).fill(fill);
 
@@ -52,7 +52,7 @@ describe("where packs are", () => {
   });
 
   it("a cover leads on without a hole, over few packs (seeded)", () => {
-    const random = seededRandom(5);
+    const random = new SeededRandom(5);
     for (let round = 0; round < 500; round++) {
       const from = Math.floor(random.fraction() * 100_000);
       const to = from + Math.floor(random.fraction() * 100_000);

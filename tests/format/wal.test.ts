@@ -9,9 +9,9 @@ import {
   WAL_HEADER_BYTES,
   walByteLength,
 } from "../../src/format/wal.ts";
+import { SeededRandom } from "../../src/testing/simulator/seeded-random.ts";
 import { bytesOf, Led } from "../support/cluster-database.ts";
 import { clusterErrorOf } from "../support/errors.ts";
-import { seededRandom } from "../support/seeded-random.ts";
 import { askSqliteCli, sqliteCliVersion } from "../support/sqlite-cli.ts";
 
 /** Three frames, as SQLite wrote them. */
@@ -74,7 +74,7 @@ test("P7: a WAL cut off at any length is refused", () => {
 });
 
 test("P7: a WAL with any bit or any byte changed is refused", () => {
-  const random = seededRandom(1);
+  const random = new SeededRandom(1);
   const damaged = real.slice();
   for (let at = 0; at < real.length; at++) {
     const byte = real[at] as number;
@@ -129,7 +129,7 @@ test("P7: page number 0, foreign salts, page sizes and versions are refused by n
 test("a WAL with big-endian checksums is read, and damage in it seen", () => {
   const big = asBigEndian(real);
   expect(parseWal(big, "x").pageNumbers).toEqual(parseWal(real, "x").pageNumbers);
-  const page = { pageNumber: 1, bytes: seededRandom(4).bytes(PAGE_BYTES) };
+  const page = { pageNumber: 1, bytes: new SeededRandom(4).bytes(PAGE_BYTES) };
   expect(parseWal(asBigEndian(encodeWal([page], 1, [1, 2])), "x").frameCount).toBe(1);
   for (let at = 0; at < big.length; at += 61) {
     const damaged = big.slice();
@@ -165,7 +165,7 @@ test("what encodeWal writes, parseWal reads (property)", () => {
       (pages, pageCount, a, b) => {
         const written = pages.map(({ pageNumber, seed }) => ({
           pageNumber,
-          bytes: seededRandom(seed).bytes(PAGE_BYTES),
+          bytes: new SeededRandom(seed).bytes(PAGE_BYTES),
         }));
         const wal = parseWal(encodeWal(written, pageCount, [a, b]), "x");
         expect(wal.pageCount).toBe(pageCount);

@@ -17,10 +17,10 @@ import {
   type WalPage,
   walByteLength,
 } from "../../src/format/wal.ts";
+import { SeededRandom } from "../../src/testing/simulator/seeded-random.ts";
 import { Led } from "../support/cluster-database.ts";
 import { bytesAskedFor, decoded, mutated, mutations, refusalOf, runs } from "../support/fuzz-mutations.ts";
 import { withRightChecksums } from "../support/fuzz-wal.ts";
-import { seededRandom } from "../support/seeded-random.ts";
 
 const CLUSTER = "test";
 const RANGE = { from: 64, to: 128 };
@@ -135,7 +135,7 @@ describe("P7: a WAL", () => {
       fc.property(pages, word, word, fc.array(fc.nat(9000), { maxLength: 8 }), (made, a, b, cuts) => {
         const written = made.map(({ pageNumber, seed }) => ({
           pageNumber,
-          bytes: seededRandom(seed).bytes(PAGE_BYTES),
+          bytes: new SeededRandom(seed).bytes(PAGE_BYTES),
         }));
         const whole = encodeWal(written, a || 1, [a, b]);
         expect(pagesOf(parseWal(whole, "x"))).toEqual(written);

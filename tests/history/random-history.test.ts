@@ -8,8 +8,8 @@ import { walKey } from "../../src/format/keys.ts";
 import { restoreReplica } from "../../src/history/past.ts";
 import { ClusterError, LittleBigCluster, type ObjectStore, type VerifyReport } from "../../src/mod.ts";
 import { sha256Hex } from "../../src/platform/system.ts";
+import { SeededRandom } from "../../src/testing/simulator/seeded-random.ts";
 import { below, damageOne, oneOf, type RandomHistory, randomHistory, storeOf } from "../support/random-history.ts";
-import { seededRandom } from "../support/seeded-random.ts";
 
 /** Others are tried by hand: `LBC_SEED=7 npx vitest run tests/history/random-history.test.ts`. */
 const SEED = Number(process.env["LBC_SEED"] ?? 1);
@@ -71,7 +71,7 @@ async function newestWal(store: ObjectStore, highest: number): Promise<number> {
 }
 
 describe.each(Array.from({ length: HISTORIES }, (_, index) => index))("history %i", (index) => {
-  const random = seededRandom(1000 * SEED + index);
+  const random = new SeededRandom(1000 * SEED + index);
   let history: RandomHistory;
 
   it("is written, and every epoch of it can be restored", async () => {

@@ -3,6 +3,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { describe, expect, it } from "vitest";
 import { isClusterError } from "../../src/mod.ts";
 import { type FaultRates, randomFaults } from "../../src/testing/mod.ts";
+import { SeededRandom } from "../../src/testing/simulator/seeded-random.ts";
 import {
   createTable,
   FAST,
@@ -15,7 +16,6 @@ import {
   QUIET,
   type Subject,
 } from "../support/cluster.ts";
-import { seededRandom } from "../support/seeded-random.ts";
 import { freePort, TcpProxy } from "../support/tcp-proxy.ts";
 import { until, within } from "../support/wait.ts";
 
@@ -76,8 +76,7 @@ class Writers {
 describe("in chaos", () => {
   for (const seed of [1, 2, 3]) {
     it(`what was acknowledged stays, what was refused never comes, and all recover (seed ${seed})`, async () => {
-      const random = seededRandom(seed);
-      const pick = <T>(from: readonly T[]): T => from[Math.floor(random.fraction() * from.length)] as T;
+      const random = new SeededRandom(seed);
       const store = await newStore();
       const victims: Victim[] = [];
       for (const kind of ["leader", "leader", "leader", "follower"] as const) {
@@ -105,9 +104,9 @@ describe("in chaos", () => {
         },
       ];
       for (const endMs = performance.now() + CHAOS_MS; performance.now() < endMs; ) {
-        await pick(mischief)(pick(victims));
-        await sleep(random.fraction() * 250);
-        if (random.fraction() < 0.5) pick(victims).faults.onCall = () => undefined;
+        await random.pick(mischief)(random.pick(victims));
+        await sleep(random.between(0, 250));
+        if (random.chance(0.5)) random.pick(victims).faults.onCall = () => undefined;
       }
       for (const { faults, proxy } of victims) {
         faults.onCall = () => undefined;

@@ -7,7 +7,7 @@ import {
   stepCommit,
 } from "../../src/protocol/commit.ts";
 import { NEVER } from "../../src/protocol/moment.ts";
-import { seededRandom } from "../support/seeded-random.ts";
+import { SeededRandom } from "../../src/testing/simulator/seeded-random.ts";
 
 const SETTINGS: CommitSettings = {
   heartbeatIntervalMs: 1_000,
@@ -126,7 +126,8 @@ test("whatever happens in whatever order, the invariants of the commit protocol 
   let acknowledged = 0;
   let ended = 0;
   for (let seed = 1; seed <= 2_000; seed++) {
-    const random = seededRandom(seed).fraction;
+    const source = new SeededRandom(seed);
+    const random = () => source.fraction();
     let nowMs = 1_000;
     let wallMs = 50_000;
     let state = beginCommit(10, NEVER, SETTINGS, { nowMs, wallMs, fraction: 0 });

@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { judgeLaterEpochs } from "../../src/protocol/later-epochs.ts";
 import { type HistoryObjects, newestEpoch, planRestore } from "../../src/protocol/restore-plan.ts";
-import { seededRandom } from "../support/seeded-random.ts";
+import { SeededRandom } from "../../src/testing/simulator/seeded-random.ts";
 
 const WAL_BYTES = 8000;
 
@@ -92,7 +92,7 @@ test("an epoch that is not there yet: as far as there is", () => {
 });
 
 test("every plan can be carried out, whatever is missing, and leads to the newest epoch (seeded)", () => {
-  const random = seededRandom(2);
+  const random = new SeededRandom(2);
   let withPacks = 0;
   for (let round = 0; round < 2_000; round++) {
     const objects = objectsOf("0-12 s0 s1 s2 s3 s4 s5 s6 s7 s8 s9 s10 p0-4 p4-8 p8-12 p0-8");

@@ -2,7 +2,7 @@
 import { describe, expect, it } from "vitest";
 import { walByteLength } from "../../src/format/wal.ts";
 import { ChangedPages } from "../../src/sqlite/changed-pages.ts";
-import { seededRandom } from "../support/seeded-random.ts";
+import { SeededRandom } from "../../src/testing/simulator/seeded-random.ts";
 
 const pagesOf = (...pages: number[]) => Uint32Array.from(pages);
 
@@ -36,7 +36,7 @@ describe("what changed", () => {
   });
 
   it("at any boundary is exact, and nowhere too little, over every level (seeded)", () => {
-    const random = seededRandom(3);
+    const random = new SeededRandom(3);
     for (let round = 0; round < 20; round++) {
       const since = Math.floor(random.fraction() * 2000);
       const changes = new ChangedPages(since);

@@ -3,10 +3,10 @@ import { describe, expect, test } from "vitest";
 import { formatHash, hashPage } from "../../src/base/page-hash.ts";
 import { encodeWal, PAGE_BYTES, parseWal, type Wal } from "../../src/format/wal.ts";
 import { CHUNK_PAGES, DurableImage, type ImagePin, type PageSource, WalLayer } from "../../src/sqlite/image.ts";
-import { seededRandom } from "../support/seeded-random.ts";
+import { SeededRandom } from "../../src/testing/simulator/seeded-random.ts";
 
 function pageOf(seed: number): Uint8Array {
-  return seed === 0 ? new Uint8Array(PAGE_BYTES) : seededRandom(seed).bytes(PAGE_BYTES);
+  return seed === 0 ? new Uint8Array(PAGE_BYTES) : new SeededRandom(seed).bytes(PAGE_BYTES);
 }
 
 function walOf(pages: readonly (readonly [number, number])[], pageCount: number): Wal {

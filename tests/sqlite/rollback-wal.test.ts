@@ -6,8 +6,8 @@ import { encodeWal, PAGE_BYTES, parseWal, type Wal } from "../../src/format/wal.
 import { CHUNK_BYTES, DurableImage } from "../../src/sqlite/image.ts";
 import { expectLeadsTo, rollbackWal, SamePages } from "../../src/sqlite/rollback-wal.ts";
 import { Writer } from "../../src/sqlite/writer.ts";
+import { SeededRandom } from "../../src/testing/simulator/seeded-random.ts";
 import { bytesOf, Led, newReplica } from "../support/cluster-database.ts";
-import { seededRandom } from "../support/seeded-random.ts";
 import { askSqliteCli, sqliteCliVersion } from "../support/sqlite-cli.ts";
 
 const SALTS = [7, 8] as const;
@@ -183,7 +183,7 @@ describe("the WAL of a rollback", () => {
       for (const bytes of led.wals.slice(follower.epoch + 1)) follower.apply(follower.verify(bytes, "the next"));
       expect(follower.state.image.stateChecksum).toBe(led.image.stateChecksum);
     };
-    const random = seededRandom(42);
+    const random = new SeededRandom(42);
     const below = (limit: number) => Math.floor(random.fraction() * limit);
     const look = () => ({
       file: bytesOf(led.image),

@@ -4,11 +4,12 @@ import { sha256Hex } from "../../src/platform/system.ts";
 import { type DurableImage, WalLayer } from "../../src/sqlite/image.ts";
 import { Replica } from "../../src/sqlite/replica.ts";
 import { type Transaction, Writer } from "../../src/sqlite/writer.ts";
-import { seededRandom, standingClock } from "./seeded-random.ts";
+import { SeededRandom } from "../../src/testing/simulator/seeded-random.ts";
+import { standingClock } from "./standing-clock.ts";
 
 /** A replica of nothing. */
 export function newReplica(seed = 1): Promise<Replica> {
-  return Replica.create(standingClock, seededRandom(seed));
+  return Replica.create(standingClock, new SeededRandom(seed));
 }
 
 /** A replica and its writer, led epoch by epoch without a store. */

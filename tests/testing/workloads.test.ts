@@ -2,6 +2,7 @@
 import { describe, expect, it } from "vitest";
 import { LittleBigCluster, MemoryStore } from "../../src/mod.ts";
 import { readTimeline } from "../../src/testing/checkers/read-timeline.ts";
+import { SeededRandom } from "../../src/testing/simulator/seeded-random.ts";
 import { checkReadings, type ReadingAt } from "../../src/testing/workloads/check-readings.ts";
 import {
   AbortedWrite,
@@ -13,14 +14,13 @@ import {
   type Work,
 } from "../../src/testing/workloads/workload.ts";
 import { lead, newStore, QUIET } from "../support/cluster.ts";
-import { seededRandom } from "../support/seeded-random.ts";
 
 const WRITES = 200;
 const TAIL_MAX = 7;
 
 /** A history of every kind of work, and a reading after each. */
 async function written() {
-  const random = seededRandom(5);
+  const random = new SeededRandom(5);
   const store = new MemoryStore();
   const cluster = new LittleBigCluster({ id: "workload", store });
   await cluster.init();

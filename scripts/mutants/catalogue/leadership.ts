@@ -35,6 +35,13 @@ export const LEADERSHIP_MUTANTS: readonly Mutant[] = [
     [SCENARIOS],
   ),
   mutant(
+    "looking-back-outlives-the-node",
+    "P10",
+    "db.at and diff go on asking the store after shutdown.",
+    node("    this.#closing.abort(reason);\n", ""),
+    [SCENARIOS],
+  ),
+  mutant(
     "orphans-outlive-the-node",
     "P10",
     "The deletion of an orphan goes on after shutdown.",

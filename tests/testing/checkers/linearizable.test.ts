@@ -5,7 +5,7 @@ import {
   type RegisterOperation,
   type RegisterValue,
 } from "../../../src/testing/checkers/mod.ts";
-import { seededRandom } from "../../support/seeded-random.ts";
+import { SeededRandom } from "../../../src/testing/simulator/seeded-random.ts";
 
 type Times = readonly [invokedAtMs: number, endedAtMs: number];
 
@@ -176,7 +176,8 @@ function randomOperation(fraction: () => number): RegisterOperation {
 test("it agrees with trying every order (20 000 seeded histories)", () => {
   const counts = { linearizable: 0, violated: 0 };
   for (let seed = 1; seed <= 20_000; seed++) {
-    const { fraction } = seededRandom(seed);
+    const random = new SeededRandom(seed);
+    const fraction = () => random.fraction();
     const operations = Array.from({ length: 1 + Math.floor(fraction() * 7) }, () => randomOperation(fraction));
     const expected = bruteForce(operations) ? "linearizable" : "violated";
     const result = checkLinearizable(operations);
@@ -190,7 +191,8 @@ test("it agrees with trying every order (20 000 seeded histories)", () => {
 });
 
 test("a long history of a few clients takes a few steps an operation", () => {
-  const { fraction } = seededRandom(1);
+  const random = new SeededRandom(1);
+  const fraction = () => random.fraction();
   const operations: RegisterOperation[] = [];
   let value: RegisterValue = null;
   for (let index = 0; index < 20_000; index++) {

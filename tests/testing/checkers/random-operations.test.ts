@@ -5,7 +5,7 @@ import {
   type ReadOperation,
   type WriteOperation,
 } from "../../../src/testing/checkers/mod.ts";
-import { seededRandom } from "../../support/seeded-random.ts";
+import { SeededRandom } from "../../../src/testing/simulator/seeded-random.ts";
 import { type ModelHistory, modelHistory, readAt } from "./model-history.ts";
 
 /** One thing made wrong; `undefined` where the history has no place for it. */
@@ -75,7 +75,8 @@ const CORRUPTIONS: Readonly<Record<string, Corruption>> = {
 };
 
 function history(seed: number, operationCount = 60): ModelHistory {
-  return modelHistory(seededRandom(seed).fraction, operationCount);
+  const random = new SeededRandom(seed);
+  return modelHistory(() => random.fraction(), operationCount);
 }
 
 test("what a correct cluster does breaks no rule (500 seeded histories)", () => {
@@ -95,9 +96,9 @@ test("what a correct cluster does breaks no rule (500 seeded histories)", () => 
 test.each(Object.entries(CORRUPTIONS))("%s is found wherever it is (200 seeded histories)", (_, corrupt) => {
   let corrupted = 0;
   for (let seed = 1; seed <= 200; seed++) {
-    const random = seededRandom(seed + 1_000_000).fraction;
+    const random = new SeededRandom(seed + 1_000_000);
     const good = history(seed);
-    const operations = corrupt(good, (choices) => choices[Math.floor(random() * choices.length)]);
+    const operations = corrupt(good, (choices) => (choices.length > 0 ? random.pick(choices) : undefined));
     if (operations === undefined) continue;
     corrupted++;
     expect(checkOperations(operations, good.timeline), `seed ${seed}`).not.toEqual([]);
