@@ -93,7 +93,7 @@ describe("the timeline of a store", () => {
     const logs = [before, a, b, rolledBack, c].map((epoch) => timeline.idsAt(epoch).join());
     expect(logs).toEqual(["", "a", "a,b", "a", "a,c"]);
     expect(["a", "b", "c", "d"].map((id) => timeline.epochsOf(id))).toEqual([[a], [b], [c], []]);
-    expect([...(timeline.rollbackEpochs ?? [])]).toEqual([rolledBack]);
+    expect([...(timeline.rollbacks ?? [])]).toEqual([[rolledBack, a]]);
     expect(timeline.leaderChanges.map(({ uuid }) => uuid)).toEqual([node.uuid]);
     expect([timeline.earliestEpoch, timeline.newestEpoch]).toEqual([0, c + 1]);
   });

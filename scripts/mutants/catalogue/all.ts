@@ -3,6 +3,7 @@ import type { Mutant } from "../mutant.ts";
 import { COMMIT_MUTANTS } from "./commit.ts";
 import { FOLLOW_MUTANTS } from "./follow.ts";
 import { FORMAT_MUTANTS } from "./format.ts";
+import { FUZZ_MUTANTS } from "./fuzz.ts";
 import { HISTORY_MUTANTS } from "./history.ts";
 import { LEADERSHIP_MUTANTS } from "./leadership.ts";
 import { NET_MUTANTS } from "./net.ts";
@@ -18,4 +19,5 @@ export const ALL_MUTANTS: readonly Mutant[] = [
   ...STORE_MUTANTS,
   ...HISTORY_MUTANTS,
   ...NET_MUTANTS,
+  ...FUZZ_MUTANTS,
 ];

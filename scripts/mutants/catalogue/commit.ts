@@ -37,6 +37,16 @@ export const COMMIT_MUTANTS: readonly Mutant[] = [
     [{ test: "tests/node/commit.test.ts", name: "MiB in one transaction" }],
   ),
   mutant(
+    "large-put-aborts",
+    "P1",
+    "The upload of an epoch of more than 5 MiB aborts, as in the original.",
+    asks(
+      "    const { store } = this.#parts;\n    store.put(",
+      "    const { store } = this.#parts;\n    if (wal.bytes.length > 5 * 1024 * 1024) return;\n    store.put(",
+    ),
+    [{ test: "tests/node/commit.test.ts", name: "MiB in one transaction" }],
+  ),
+  mutant(
     "exists-is-ours",
     "P1",
     "EXISTS_IS_OURS: 412 counts as success, and nothing is read back.",

@@ -177,6 +177,35 @@ export const HISTORY_MUTANTS: readonly Mutant[] = [
     [{ test: "tests/history/packer.test.ts" }],
   ),
   mutant(
+    "pack-keeps-its-pin",
+    "P10",
+    "The pin of a pack that was written is held for ever.",
+    { file: "src/history/packer.ts", find: "        job.pin.release();\n", replace: "" },
+    [SIMULATOR],
+  ),
+  mutant(
+    "pack-forgets-what-was-cut-off",
+    "P2",
+    "A pack made of epochs has the old bytes of pages that were cut off and grown over.",
+    {
+      file: "src/history/compose-pack.ts",
+      find: "      this.#pages.set(pageNumber, ZEROS);\n",
+      replace: "      if (pageNumber < 1) this.#pages.set(pageNumber, ZEROS);\n",
+    },
+    [{ test: "tests/history/forged-history.test.ts" }],
+  ),
+  mutant(
+    "lost-is-not-told",
+    "P7",
+    "verify says of epochs that cannot be restored that they can.",
+    {
+      file: "src/history/verify.ts",
+      find: "[this.#lostBefore]), ...this.#walk.lost];",
+      replace: "[this.#lostBefore])];",
+    },
+    [{ test: "tests/history/random-history.test.ts" }],
+  ),
+  mutant(
     "pack-at-the-end-is-used",
     "P7",
     "A pack that nothing proves yet ends a restore.",

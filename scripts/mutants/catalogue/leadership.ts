@@ -60,6 +60,17 @@ export const LEADERSHIP_MUTANTS: readonly Mutant[] = [
     [SCENARIOS],
   ),
   mutant(
+    "connections-outlive-the-node",
+    "P10",
+    "Connections to other nodes stay open after shutdown.",
+    {
+      file: "src/node/peer-pool.ts",
+      find: "const shared = [...this.#peers.values(), ...this.#leaving.keys()].map(",
+      replace: "const shared = [...this.#leaving.keys()].map(",
+    },
+    [SCENARIOS, SIMULATOR],
+  ),
+  mutant(
     "forbidden-is-asked-often",
     "P10",
     "A node with a wrong clock asks for the stream every two seconds for ever.",

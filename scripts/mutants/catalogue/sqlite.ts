@@ -74,6 +74,66 @@ export const SQLITE_MUTANTS: readonly Mutant[] = [
     ),
     [ISOLATION, WRITER, SIMULATOR],
   ),
+  {
+    id: "reads-the-overlay",
+    promise: "P4",
+    broken: "db shows the writer's open batch above the durable image.",
+    edits: [
+      reader(
+        "    const statement = this.#connection.prepare(sql);\n    if (!statement.readOnly",
+        "    const statement = (openBatches.get(this.#context) ?? this.#connection).prepare(sql);\n    if (!statement.readOnly",
+      ),
+      reader(
+        "/** One connection on one version at a time. */\n",
+        "export const openBatches = new WeakMap<SqliteContext, Connection>();\n",
+      ),
+      writer("import { isThenable, type Reads }", "import { isThenable, openBatches, type Reads }"),
+      writer(
+        '    this.#connection = new Connection(context, path, "write");\n',
+        '    this.#connection = new Connection(context, path, "write");\n    if (path === WRITER_PATH) openBatches.set(context, this.#connection);\n',
+      ),
+      writer(
+        "    this.#removeFiles = () => {\n",
+        "    this.#removeFiles = () => {\n      if (path === WRITER_PATH) openBatches.delete(context);\n",
+      ),
+    ],
+    caughtBy: [ISOLATION, SIMULATOR],
+  },
+  {
+    id: "reads-the-sealed-epoch",
+    promise: "P4",
+    broken: "Readers see the pages of the epoch that is on its way above those of the durable image.",
+    edits: [
+      {
+        file: "src/sqlite/replica.ts",
+        find: "() => pinImage(this.#state.image));",
+        replace:
+          "() => { const pin = pinImage(this.#state.image); const wal = openWriters.get(this.#state.image)?.sealed; return wal === undefined ? pin : { ...pin, source: new WalLayer(pin.source, wal), version: -pin.version }; });",
+      },
+      {
+        file: "src/sqlite/replica.ts",
+        find: 'import { Writer } from "./writer.ts";\n',
+        replace: 'import { WalLayer } from "./image.ts";\nimport { openWriters, Writer } from "./writer.ts";\n',
+      },
+      writer(
+        "  /** Bytes, about, that wait for the seal. */\n",
+        "  get sealed(): Wal | undefined {\n    return this.#sealed;\n  }\n\n",
+      ),
+      writer(
+        "export class Writer {\n",
+        "export const openWriters = new WeakMap<DurableImage, Writer>();\n\nexport class Writer {\n",
+      ),
+      writer(
+        '    this.#connection = new Connection(context, path, "write");\n',
+        '    this.#connection = new Connection(context, path, "write");\n    if (path === WRITER_PATH) openWriters.set(image, this);\n',
+      ),
+      writer(
+        "    this.#connection.close();\n    this.#removeFiles();",
+        "    this.#sealed = undefined;\n    this.#connection.close();\n    this.#removeFiles();",
+      ),
+    ],
+    caughtBy: [SIMULATOR],
+  },
   mutant(
     "page-cache-is-kept",
     "P4",

@@ -92,9 +92,9 @@ export class Evidence {
   }
 }
 
-function stretchesOf({ newestEpoch, rollbackEpochs }: Timeline, earliestEpoch: number): readonly Stretch[] {
+function stretchesOf({ newestEpoch, rollbacks }: Timeline, earliestEpoch: number): readonly Stretch[] {
   const isWithin = (epoch: number) => epoch > earliestEpoch && epoch <= newestEpoch;
-  const starts = [earliestEpoch, ...[...(rollbackEpochs ?? [])].filter(isWithin)];
+  const starts = [earliestEpoch, ...[...(rollbacks?.keys() ?? [])].filter(isWithin)];
   starts.sort((a, b) => a - b);
   return starts.map((from, index) => ({ from, to: (starts[index + 1] ?? newestEpoch + 1) - 1 }));
 }

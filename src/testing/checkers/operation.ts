@@ -63,10 +63,10 @@ export interface Timeline {
   readonly earliestEpoch?: number;
   readonly newestEpoch: number;
   /**
-   * The epochs that were rollbacks; absent if there were none. Only they may make the log shorter: anywhere else an entry
-   * that vanishes is a write that was lost.
+   * The epochs that were rollbacks, each with the one whose state it restored; absent if there were none. Only they may
+   * make the log shorter: anywhere else an entry that vanishes is a write that was lost.
    */
-  readonly rollbackEpochs?: ReadonlySet<number>;
+  readonly rollbacks?: ReadonlyMap<number, number>;
   /** The log as of an epoch, for every one from the earliest to the newest. Asked for each once or more, so it should be quick. */
   idsAt(epoch: number): readonly string[];
   /**

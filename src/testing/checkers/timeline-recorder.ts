@@ -34,7 +34,7 @@ interface LogAt {
 export class TimelineRecorder {
   readonly #earliest: number;
   readonly #epochs: LogAt[] = [];
-  readonly #rollbackEpochs = new Set<number>();
+  readonly #rollbacks = new Map<number, number>();
   readonly #written = new Map<string, number[]>();
   readonly #leaderChanges: LeaderChange[] = [];
   #line: string[] = [];
@@ -52,7 +52,7 @@ export class TimelineRecorder {
     if (leader !== undefined && leader !== this.#leader) this.#leaderChanges.push({ epoch, uuid: leader });
     this.#leader = leader;
     const isRollback = rows.rollback?.epoch === epoch;
-    if (isRollback) this.#rollbackEpochs.add(epoch);
+    if (isRollback) this.#rollbacks.set(epoch, rows.rollback.to);
     if (!isRollback && hasEntry(db, this.#line.length, this.#line.at(-1))) this.#goOn(db, epoch);
     else this.#beginAnew(db, epoch, isRollback);
     const last = this.#epochs.at(-1);
@@ -70,7 +70,7 @@ export class TimelineRecorder {
       newestEpoch: earliestEpoch + epochs.length - 1,
       leaderChanges: this.#leaderChanges,
       walBytes: this.#walBytes,
-      rollbackEpochs: this.#rollbackEpochs,
+      rollbacks: this.#rollbacks,
       idsAt: (epoch) => {
         const at = epochs[epoch - earliestEpoch];
         if (at === undefined) return [];

@@ -136,6 +136,20 @@ export const REAL_TIME_ORDER: Rule = {
   },
 };
 
+export const ROLLBACK_RESTORES: Rule = {
+  name: "rollback does not restore what it names",
+  promise: "§8",
+  *check({ timeline, earliestEpoch }) {
+    for (const [epoch, to] of timeline.rollbacks ?? []) {
+      if (to < earliestEpoch) continue;
+      const [found, expected] = [timeline.idsAt(epoch), timeline.idsAt(to)];
+      const isSame = found.length === expected.length && expected.every((id, index) => found[index] === id);
+      if (!isSame)
+        yield `epoch ${epoch} rolls back to ${to}: ${found.length} entries that end with ${found.at(-1)}, expected ${expected.length} that end with ${expected.at(-1)}`;
+    }
+  },
+};
+
 export const WRITE_RULES: readonly Rule[] = [
   ACKNOWLEDGED_IS_THERE,
   ACKNOWLEDGED_EPOCH_IS_TRUE,
@@ -145,4 +159,5 @@ export const WRITE_RULES: readonly Rule[] = [
   NOTHING_VANISHES,
   LOG_FOLLOWS_EPOCHS,
   REAL_TIME_ORDER,
+  ROLLBACK_RESTORES,
 ];

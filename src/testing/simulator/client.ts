@@ -1,27 +1,15 @@
 /** Somebody who uses the cluster, one thing after another, and writes down what was asked and answered. */
-import { Hono } from "hono";
 import { defer } from "../../base/deferred.ts";
-import { ClusterError, isClusterError } from "../../errors.ts";
-import type { NodeEnv, UserApp } from "../../node/apps.ts";
-import type { ClusterNode } from "../../node/node.ts";
+import { isClusterError } from "../../errors.ts";
 import type { SyncLevel } from "../../node/syncing.ts";
 import type { Db } from "../../sqlite/reader.ts";
-import type { Operation, Outcome, ReadLevel, ReadOperation, WriteOperation } from "../checkers/operation.ts";
-import type { RegisterOperation } from "../checkers/register-operation.ts";
+import type { Outcome, ReadLevel, ReadOperation, Violation } from "../checkers/operation.ts";
 import { CHECK_LOG_TABLE } from "../workloads/check-log.ts";
-import type { ReadingAt } from "../workloads/check-readings.ts";
 import { LIST_COUNT } from "../workloads/list-append.ts";
 import type { RegisterReading } from "../workloads/registers.ts";
-import {
-  AbortedWrite,
-  createWorkload,
-  pickWork,
-  type ReadChoice,
-  type Reading,
-  readWorkload,
-  runWork,
-  type Work,
-} from "../workloads/workload.ts";
+import { AbortedWrite, pickWork, type ReadChoice, type Reading, readWorkload } from "../workloads/workload.ts";
+import { type ClientWork, send, type Written } from "./client-app.ts";
+import type { Answer, Evidence } from "./evidence.ts";
 import type { SimulatedMember } from "./member.ts";
 import type { SimulatedProcess } from "./process.ts";
 import type { SeededRandom } from "./seeded-random.ts";
@@ -29,69 +17,10 @@ import type { VirtualTime } from "./virtual-time.ts";
 
 const REGISTER_COUNT = 2;
 const TAIL_MAX = 1000;
-const LARGE_BYTES = 300_000;
-const WRITE_PATH = "/write";
 /** How much longer it thinks when nothing goes wrong any more. */
 const REST_FACTOR = 4;
 /** A clock gains or loses at most this share. */
 export const CLOCK_RATE_ERROR = 0.001;
-
-/** What a client asked for. */
-interface AskedWrite {
-  readonly client: string;
-  readonly id: string;
-  readonly invokedAtMs: number;
-  readonly work: ClientWork;
-}
-
-/** What it was told. */
-interface Answer extends Partial<Written> {
-  readonly outcome: Outcome;
-  readonly endedAtMs: number;
-}
-
-/** What clients leave behind. */
-export class Evidence {
-  readonly operations: Operation[] = [];
-  readonly registers: RegisterOperation[] = [];
-  readonly readings: ReadingAt[] = [];
-  readonly works: Map<string, Work> = new Map();
-  rollbacks: number = 0;
-
-  /** Gives what notes its answer, and what corrects that when one comes after all to a client that did not wait. */
-  write(asked: AskedWrite): { note(answer: Answer): void; correct(answer: Answer): void } {
-    const { work, id, client } = asked;
-    this.works.set(id, loggedWork(work));
-    const places = { operation: -1, register: -1 };
-    const put = (by: string, answer: Answer) => {
-      const operation = writeOperation({ ...asked, client: by }, answer);
-      if (places.operation < 0) places.operation = this.operations.length;
-      this.operations[places.operation] = operation;
-      if (work.kind !== "swap") return;
-      if (places.register < 0) places.register = this.registers.length;
-      this.registers[places.register] = registerWrite(operation, work, answer.swapped);
-    };
-    return {
-      note: (answer) => put(client, answer),
-      // Meanwhile the client has done other things.
-      correct: (answer) => put(`${client}, late ${id}`, answer),
-    };
-  }
-}
-
-function writeOperation({ client, id, invokedAtMs }: AskedWrite, answer: Answer): WriteOperation {
-  const { outcome, endedAtMs, node, epoch } = answer;
-  return { type: "write", client, id, node, invokedAtMs, endedAtMs, outcome, epoch };
-}
-
-function registerWrite(
-  { client, invokedAtMs, endedAtMs, outcome, id: value }: WriteOperation,
-  { register, expected }: Extract<Work, { kind: "swap" }>,
-  swapped: boolean | undefined,
-): RegisterOperation {
-  const base = { client, register: String(register), invokedAtMs, endedAtMs, outcome, value };
-  return expected === undefined ? { ...base, type: "write" } : { ...base, type: "cas", expected, swapped };
-}
 
 export interface ClientParts {
   readonly time: VirtualTime;
@@ -104,47 +33,9 @@ export interface ClientParts {
   readonly patienceMs: number;
   /** A write was acknowledged, by this node. */
   onAcknowledged(id: string, epoch: number, node: string): void;
-}
-
-/** What the members serve: writes that another one forwards. */
-export function clientApp(): UserApp {
-  const app = new Hono<NodeEnv>();
-  app.post(WRITE_PATH, async (c) => {
-    const { id, work } = await c.req.json<{ id: string; work: ClientWork }>();
-    const { epoch, swapped } = await write(c.var.node, id, work);
-    return c.json({ epoch, swapped, node: c.var.node.uuid });
-  });
-  return app;
-}
-
-/** What clients write, and what only makes epochs of another size. */
-type ClientWork = Work | { readonly kind: "large" } | { readonly kind: "schema"; readonly table: string };
-
-/** What of it the workload's tables show. */
-function loggedWork(work: ClientWork): Work {
-  return work.kind === "large" || work.kind === "schema" ? { kind: "log" } : work;
-}
-
-interface Written {
-  readonly epoch: number;
-  readonly swapped: boolean | undefined;
-  readonly node: string;
-}
-
-async function write(node: ClusterNode, id: string, work: ClientWork): Promise<Omit<Written, "node">> {
-  const ack = node.transaction((tx) => {
-    if (tx.get("SELECT 1 FROM sqlite_schema WHERE name = ?", [CHECK_LOG_TABLE]) === undefined) createWorkload(tx);
-    if (work.kind === "schema") {
-      tx.exec(`CREATE TABLE IF NOT EXISTS ${work.table} (key TEXT PRIMARY KEY, value) WITHOUT ROWID`);
-      tx.run(`INSERT INTO ${work.table} VALUES (?, 1)`, [id]);
-    } else if (work.kind === "large") {
-      tx.exec("CREATE TABLE IF NOT EXISTS large (id TEXT, body BLOB); DELETE FROM large");
-      tx.run("INSERT INTO large VALUES (?, zeroblob(?))", [id, LARGE_BYTES]);
-    }
-    return runWork(tx, id, loggedWork(work));
-  });
-  const { epoch } = await ack.durable;
-  return { epoch, swapped: ack.value };
+  /** A process was asked for something; the result is called when it has answered, whether anybody waits for it or not. */
+  onAsked(process: SimulatedProcess, what: string): () => void;
+  onViolation(violation: Violation): void;
 }
 
 /** The process that served it is gone, or the client waited long enough. */
@@ -198,7 +89,7 @@ export class Client {
   async #operate(): Promise<void> {
     const { random } = this.#parts;
     const member = random.pick(this.#parts.members);
-    if (random.chance(0.02)) await this.#rollback(member);
+    if (random.chance(0.02)) await this.rollback(member);
     else if (random.chance(0.03)) await this.#writeNothing(member);
     else if (random.chance(0.025)) await this.readPast(member, random.int(0, member.node?.epoch.current ?? 0));
     else if (random.chance(0.55)) await this.write(member);
@@ -219,7 +110,8 @@ export class Client {
       this.#parts.onAcknowledged(id, written.epoch, written.node);
       return answer("ok", written);
     };
-    const sending = this.#ask(process, () => this.#send(node, id, work));
+    const { patienceMs } = this.#parts;
+    const sending = this.#ask(process, `write ${id}`, () => send(node, id, work, patienceMs));
     try {
       const written = await sending.inTime;
       this.#lastEpoch = Math.max(this.#lastEpoch, written.epoch);
@@ -265,13 +157,13 @@ export class Client {
       evidence.operations.push(operation);
     };
     try {
-      const { epoch, reading } = await this.#ask(process, look).inTime;
+      const { epoch, reading } = await this.#ask(process, `${level} read by ${name}`, look).inTime;
       done("ok", epoch, reading?.log.tail ?? []);
       this.#lastEpoch = Math.max(this.#lastEpoch, epoch);
       if (reading === undefined) return true;
       this.#seen = reading.register;
       evidence.readings.push({ epoch, reading, what: `${level} read by ${name} from ${member.name}` });
-      if (level === "linearizable") this.#registerRead(began.invokedAtMs, reading.register);
+      if (level === "linearizable") this.#registerRead(began.invokedAtMs, epoch, reading.register);
       return true;
     } catch (error) {
       done(outcomeOf(error) === "not_written" ? "not_written" : "unknown");
@@ -293,7 +185,7 @@ export class Client {
       }
     };
     try {
-      const reading = await this.#ask(process, look).inTime;
+      const reading = await this.#ask(process, `look of ${name} at epoch ${epoch}`, look, isOfDatabase).inTime;
       if (reading !== undefined)
         evidence.readings.push({ epoch, reading, what: `a look back by ${name} from ${where}` });
       return true;
@@ -302,17 +194,23 @@ export class Client {
     }
   }
 
-  async #rollback(member: SimulatedMember): Promise<void> {
+  /** Sets the database back by a few epochs; gives whether it could. */
+  async rollback({ process, node }: SimulatedMember): Promise<boolean> {
     const { random, evidence } = this.#parts;
-    const { process, node } = member;
-    if (process === undefined || node === undefined) return;
-    const target = node.epoch.current - random.int(1, 12);
-    if (target < 1) return;
-    try {
-      await this.#ask(process, () => node.rollback(target)).inTime;
-      evidence.rollbacks++;
-    } catch {
+    if (process === undefined || node === undefined) return false;
+    const to = node.epoch.current - random.int(1, 12);
+    if (to < 1) return false;
+    const sending = this.#ask(process, `rollback to ${to}`, () => node.rollback(to), isOfDatabase);
+    sending.ever.then(
+      (rollback) => evidence.rollbacks.push({ ...rollback, to }),
       // Whether it was written is in the history.
+      () => {},
+    );
+    try {
+      await sending.inTime;
+      return true;
+    } catch {
+      return false;
     }
   }
 
@@ -320,7 +218,8 @@ export class Client {
   async #writeNothing({ process, node }: SimulatedMember): Promise<void> {
     if (process === undefined || node?.role.current !== "leader") return;
     try {
-      const { epoch } = await this.#ask(process, async () => await node.transaction(() => {}).durable).inTime;
+      const writing = this.#ask(process, "write of nothing", async () => await node.transaction(() => {}).durable);
+      const { epoch } = await writing.inTime;
       this.#lastEpoch = Math.max(this.#lastEpoch, epoch);
     } catch {
       // There is nothing that could be lost.
@@ -333,27 +232,27 @@ export class Client {
     return pickWork(random, this.#seen);
   }
 
-  async #send(node: ClusterNode, id: string, work: ClientWork): Promise<Written> {
-    if (node.role.current === "leader") return { ...(await write(node, id, work)), node: node.uuid };
-    const { patienceMs } = this.#parts;
-    const body = JSON.stringify({ id, work });
-    const response = await node.leaderClient.fetch(WRITE_PATH, { method: "POST", body, timeoutMs: patienceMs });
-    const answer = (await response.json()) as Written & { kind?: string; error?: string };
-    if (response.ok) return answer;
-    // A node that is not the leader answers so, and a leader with the error of its transaction.
-    const kind = (answer.kind ?? (response.status === 503 ? "not_leader" : "outcome_unknown")) as ClusterError["kind"];
-    throw new ClusterError(kind, "answered", `${response.status}: ${JSON.stringify(answer)}`);
-  }
-
-  /** In the process, when it is ready for it; `inTime` gives up after a while, `ever` never settles if it is gone. */
+  /**
+   * In the process, when it is ready for it; `inTime` gives up after a while, `ever` never settles if it is gone.
+   *
+   * @param isMistake tells errors that no fault explains
+   */
   #ask<T>(
     process: SimulatedProcess,
+    what: string,
     action: () => Promise<T>,
+    isMistake: (error: unknown) => boolean = isNoRefusal,
   ): { readonly inTime: Promise<T>; readonly ever: Promise<T> } {
-    const { time, patienceMs } = this.#parts;
+    const { time, patienceMs, onAsked, onViolation } = this.#parts;
     const { promise: ever, resolve, reject } = defer<T>();
     process.clock.soon(() => {
-      action().then(resolve, reject);
+      const onAnswered = onAsked(process, what);
+      action().then(resolve, reject).finally(onAnswered);
+    });
+    ever.catch((error: unknown) => {
+      if (!isMistake(error)) return;
+      const text = `${what} at ${process.name}: ${error instanceof Error ? error.stack : error}`;
+      onViolation({ promise: "P2, P6", rule: "an error that no fault explains", text });
     });
     const inTime = new Promise<T>((settle, fail) => {
       const cancel = time.schedule(patienceMs, () => fail(new NoAnswer("no answer")));
@@ -366,10 +265,10 @@ export class Client {
     return outcome === "unknown" ? Number.POSITIVE_INFINITY : this.#parts.time.nowMs;
   }
 
-  #registerRead(invokedAtMs: number, { register, value }: RegisterReading): void {
+  #registerRead(invokedAtMs: number, epoch: number, { register, value }: RegisterReading): void {
     const { name: client, time, evidence } = this.#parts;
-    const times = { invokedAtMs, endedAtMs: time.nowMs };
-    evidence.registers.push({ type: "read", client, register: String(register), ...times, outcome: "ok", value });
+    const answered = { client, register: String(register), invokedAtMs, endedAtMs: time.nowMs, outcome: "ok" } as const;
+    evidence.registers.push({ epoch, operation: { ...answered, type: "read", value } });
   }
 }
 
@@ -387,6 +286,17 @@ function syncLevel(level: ReadLevel, atLeast: number | undefined, maxStalenessMs
   if (level === "atLeast") return { atLeast: atLeast ?? 0 };
   if (level === "maxStaleness") return { maxStalenessMs: maxStalenessMs ?? 0 };
   return "linearizable";
+}
+
+/** Neither the cluster's nor the client's fault: a mistake of ours, or a database that is not what it should be. */
+function isOfDatabase(error: unknown): boolean {
+  return !isClusterError(error) || error.code.startsWith("SQLITE_");
+}
+
+/** The same of reads and writes: nobody asks for what is invalid, and the store's objects are sound. */
+function isNoRefusal(error: unknown): boolean {
+  if (error instanceof AbortedWrite) return false;
+  return isOfDatabase(error) || (isClusterError(error) && (error.kind === "invalid" || error.kind === "corrupt"));
 }
 
 /** What an error says of a write: only these kinds promise that nothing was written. */

@@ -58,6 +58,8 @@ const RIGHT_CLOCKS = { clockRate: 1, wallOffsetMs: 0 };
  * ```
  */
 export class SimulatedCluster {
+  /** The cluster's id. */
+  readonly id: string;
   readonly time: VirtualTime = new VirtualTime();
   readonly random: SeededRandom;
   readonly network: SimulatedNetwork;
@@ -70,6 +72,7 @@ export class SimulatedCluster {
 
   constructor(options: SimulatedClusterOptions) {
     this.#options = options;
+    this.id = options.id ?? "simulated";
     this.random = new SeededRandom(options.seed);
     const { time } = this;
     this.network = new SimulatedNetwork({ time, random: this.random.fork("network") });
@@ -97,13 +100,13 @@ export class SimulatedCluster {
   }
 
   #world(index: number): MemberWorld {
-    const { id = "simulated", pool, settings = {}, storeTimeoutMs, wrapStore, clocksOf, onLog, onLeft } = this.#options;
+    const { pool, settings = {}, storeTimeoutMs, wrapStore, clocksOf, onLog, onLeft } = this.#options;
     const { time, network, bucket, weather, callWatchers } = this;
     const onCall = (call: ObservedCall) => {
       for (const watcher of callWatchers) watcher(call);
     };
     return {
-      id,
+      id: this.id,
       time,
       network,
       random: this.random.fork(`member ${index}`),

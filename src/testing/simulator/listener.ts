@@ -1,5 +1,5 @@
 /** The server's side of the simulated network: answers requests as `net/server.ts` does, without sockets. */
-import { ClusterError } from "../../errors.ts";
+import { ClusterError, errorMessage } from "../../errors.ts";
 import type { ConnectionInfo } from "../../net/connection-info.ts";
 import { CLOSE_GRACE_MS, type Listener, type ListenOptions, SERVER_LIMITS } from "../../net/server.ts";
 import type { Channel, Message } from "./channel.ts";
@@ -138,12 +138,12 @@ export class ServerSide {
   async #answer({ id, method, path, headers, body }: Extract<Message, { type: "request" }>): Promise<void> {
     const answer: Answer = { abort: new AbortController(), reader: undefined, onTheirWay: 0, onCredit: () => {} };
     this.#answers.set(id, answer);
-    const { fetch, host, port } = this.#options;
+    const { host, port } = this.#options;
     const { signal } = answer.abort;
     const init = { method, headers, signal, ...(body === undefined ? {} : { body }) };
     try {
       const request = new Request(`http://${host}:${port}${path}`, init as RequestInit);
-      const response = await fetch(request, connectionInfo(this.#from));
+      const response = await this.#handle(request);
       if (!this.#answers.has(id)) {
         await response.body?.cancel();
         return;
@@ -152,8 +152,26 @@ export class ServerSide {
       if (response.body !== null) await this.#pump(id, answer, response.body.getReader());
       if (this.#answers.delete(id)) this.#channel.send({ type: "end", id });
     } catch {
-      // As `net/serve-request.ts`: a handler's error is not told to the client.
+      // The body's: the client is told that it is not whole.
       if (this.#answers.delete(id)) this.#channel.send({ type: "failed", id });
+    }
+  }
+
+  /** As `net/serve-request.ts`: a handler's error is not told to the client. */
+  async #handle(request: Request): Promise<Response> {
+    try {
+      return await this.#options.fetch(request, connectionInfo(this.#from));
+    } catch (error) {
+      const level = request.signal.aborted ? "debug" : "error";
+      const { pathname: path } = new URL(request.url);
+      this.#options.log?.({
+        level,
+        event: "http_handler_failed",
+        method: request.method,
+        path,
+        error: errorMessage(error),
+      });
+      return Response.json({ error: "internal error" }, { status: 500 });
     }
   }
 

@@ -6,11 +6,14 @@ import type { LogEvent } from "../../base/log.ts";
 import { RetryingStore } from "../../store/retrying-store.ts";
 import type { Violation } from "../checkers/operation.ts";
 import { planAbsences } from "./absence-plan.ts";
-import { CLOCK_RATE_ERROR, Client, clientApp, Evidence } from "./client.ts";
+import { CLOCK_RATE_ERROR, Client } from "./client.ts";
+import { clientApp } from "./client-app.ts";
 import { SimulatedCluster } from "./cluster.ts";
 import { Coverage } from "./coverage.ts";
+import { Evidence } from "./evidence.ts";
 import { type Fault, type PlannedFault, planFaults } from "./fault-plan.ts";
 import { Faults } from "./faults.ts";
+import { checkHistory } from "./history-check.ts";
 import type { SimulatedMember } from "./member.ts";
 import type { Profile } from "./profile.ts";
 import { Scrutiny } from "./scrutiny.ts";
@@ -58,6 +61,8 @@ const WALL_ERROR_MS_MAX = 5000;
 /** … and seldom by up to this. */
 const WALL_ERROR_MS_RARE = 7_200_000;
 const RARE = 0.03;
+const READ_LEVELS = ["any", "atLeast", "maxStaleness", "linearizable"] as const;
+const ROLLBACK_SHARE = 0.2;
 
 /** Runs one simulation. */
 export async function simulate(options: SimulationOptions): Promise<SimulationResult> {
@@ -107,13 +112,13 @@ class Simulation {
   async run(): Promise<SimulationResult> {
     const { time } = this.#cluster;
     try {
-      this.#witness = await Witness.create(time, this.#lease, (violation) => this.#report(violation));
+      const { retentionMs } = this.#options.profile.settings;
+      this.#witness = await Witness.create(time, this.#lease, retentionMs, (violation) => this.#report(violation));
       this.#scrutiny = new Scrutiny(this.#cluster, this.#witness, (violation) => this.#report(violation));
-      for (const phase of [this.#live, this.#settle, this.#serve, this.#leave]) {
+      for (const phase of [this.#live, this.#settle, this.#serve, this.#leave, this.#judge]) {
         await phase.call(this);
         if (this.#isOver) break;
       }
-      if (!this.#isOver) this.#scrutiny.judge(this.#evidence);
     } finally {
       this.#cluster.close();
       this.#lease.release();
@@ -181,25 +186,50 @@ class Simulation {
     this.#violated("liveness", "the cluster did not come to rest", text);
   }
 
-  /** Everybody can write and read, what was asked is answered, and the bucket is as small as the retention allows. */
+  /** Whoever is asked writes and reads, what was asked is answered, and the bucket is as small as the retention allows. */
   async #serve(): Promise<void> {
     const { acrossRetention, settings } = this.#options.profile;
     const { members, time } = this.#cluster;
     for (const client of this.#clients) void client.stop();
     await this.#pass(this.#patienceMs, () => this.#clients.every(({ isBusy }) => !isBusy));
-    if (this.#clients.some(({ isBusy }) => isBusy)) this.#violated("liveness", "a client is never answered", "");
-    for (const [index, client] of this.#clients.entries()) {
-      const member = members[index % members.length] as SimulatedMember;
+    // Also where nobody waits for the answer any more.
+    await this.#pass(this.#patienceMs);
+    this.#scrutiny.checkAnswered();
+    for (const [index, member] of members.entries()) {
+      const client = this.#clients[index % this.#clients.length] as Client;
       await this.#expect(client.write(member, { kind: "log" }), `a write from ${member.name}`);
-      await this.#expect(client.read(member, "linearizable"), `a linearizable read from ${member.name}`);
+      for (const level of READ_LEVELS)
+        await this.#expect(client.read(member, level), `a read (${level}) from ${member.name}`);
       if (this.#isOver) return;
     }
+    await this.#rollBack();
+    await this.#expectLevel();
     const boundary = this.#witness.snapshotBefore(time.nowMs - settings.retentionMs);
     await this.#lookBack(boundary ?? 0);
-    this.#scrutiny.checkPins();
     if (!acrossRetention || this.#isOver) return;
     await this.#pass(3 * (settings.retentionIntervalMs ?? 0));
     this.#scrutiny.checkBounded(boundary);
+  }
+
+  /** Now and then, for a rollback takes long to judge. */
+  async #rollBack(): Promise<void> {
+    const random = this.#random.fork("roll back");
+    if (!random.chance(ROLLBACK_SHARE)) return;
+    const member = random.pick(this.#cluster.members);
+    await this.#expect(random.pick(this.#clients).rollback(member), `a rollback asked of ${member.name}`);
+  }
+
+  /** Everybody has the same, and nothing of what was read is kept. */
+  async #expectLevel(): Promise<void> {
+    let isLevel = false;
+    await this.#pass(this.#patienceMs, () => {
+      isLevel = this.#scrutiny.isLevel;
+      return isLevel;
+    });
+    this.#scrutiny.compareAll();
+    if (isLevel) return;
+    const pins = this.#cluster.members.map(({ name, node }) => `${name} ${node?.status().db.pins}`).join(", ");
+    this.#violated("P10", "a node lags, or keeps a pin", `${this.#scrutiny.describe()}; pins: ${pins}`);
   }
 
   /** Whatever is younger than the retention can be seen; the oldest of it, too. */
@@ -235,6 +265,15 @@ class Simulation {
     }
     await this.#pass(60_000);
     this.#scrutiny.checkNetwork();
+  }
+
+  /** What is in the bucket now, and what was told while it came about. */
+  async #judge(): Promise<void> {
+    const { bucket, id } = this.#cluster;
+    const newest = this.#witness.epoch(this.#witness.newestEpoch);
+    const found = await checkHistory(id, bucket.objects, this.#lease.open, newest?.stateChecksum);
+    for (const violation of found) this.#report(violation);
+    if (!this.#isOver) this.#scrutiny.judge(this.#evidence);
   }
 
   async #pass(forMs: number, isDone: () => boolean = () => false): Promise<void> {
@@ -307,6 +346,8 @@ class Simulation {
       thinkMs,
       patienceMs: this.#patienceMs,
       onAcknowledged: (id, epoch, node) => this.#scrutiny.onAcknowledged(id, epoch, node),
+      onAsked: (process, what) => this.#scrutiny.onAsked(process, what),
+      onViolation: (violation) => this.#report(violation),
     });
   }
 

@@ -5,6 +5,7 @@
 import type { Timeline, Violation } from "../checkers/operation.ts";
 import { ACCOUNT_COUNT, FIRST_BALANCE, firstBalances, transferInModel } from "./bank.ts";
 import { LIST_COUNT } from "./list-append.ts";
+import { swapInModel } from "./registers.ts";
 import type { Reading, Work } from "./workload.ts";
 
 /** A reading and where it came from. */
@@ -32,8 +33,7 @@ class Model {
     this.last = id;
     if (work?.kind === "append") this.lists[work.list]?.push(id);
     if (work?.kind === "transfer") transferInModel(this.balances, work);
-    if (work?.kind === "swap" && (work.expected === undefined || work.expected === this.register(work.register)))
-      this.registers.set(work.register, id);
+    if (work?.kind === "swap") swapInModel(this.registers, work, id);
   }
 
   register(register: number): string | null {

@@ -12,7 +12,7 @@ import { timelineOf } from "./model-history.ts";
 
 /** The log of each epoch: epoch 1 writes a, epoch 2 b and c, epoch 3 nothing, epoch 4 d. */
 const LOGS = [[], ["a"], ["a", "b", "c"], ["a", "b", "c"], ["a", "b", "c", "d"]];
-const TIMELINE = timelineOf(LOGS, new Set());
+const TIMELINE = timelineOf(LOGS, new Map());
 
 function write(id: string, client: string, times: readonly [number, number], epoch?: number): WriteOperation {
   const outcome = epoch === undefined ? "unknown" : "ok";
@@ -83,7 +83,7 @@ function asRead(index: number): ReadOperation {
 
 test("a history in which every promise is kept breaks no rule", () => {
   expect(checkOperations(GOOD, TIMELINE)).toEqual([]);
-  expect(checkOperations([], timelineOf([[]], new Set()))).toEqual([]);
+  expect(checkOperations([], timelineOf([[]], new Map()))).toEqual([]);
 });
 
 describe("writes", () => {
@@ -120,19 +120,24 @@ describe("writes", () => {
 
   test("an entry that vanishes without a rollback breaks P1, with one it does not", () => {
     const logs = [...LOGS, ["a", "b", "c"], ["a", "b", "c"]];
-    expect(rulesOf(GOOD, timelineOf(logs, new Set()))).toEqual(["durable write vanished"]);
-    expect(rulesOf(GOOD, timelineOf(logs, new Set([5])))).toEqual([]);
+    expect(rulesOf(GOOD, timelineOf(logs, new Map()))).toEqual(["durable write vanished"]);
+    expect(rulesOf(GOOD, timelineOf(logs, new Map([[5, 2]])))).toEqual([]);
   });
 
   test("an entry that another takes the place of has vanished too", () => {
     const logs = [...LOGS, ["a", "b", "c", "e"]];
     const operations = [...GOOD, write("e", "q", [80, 90])];
-    expect(rulesOf(operations, timelineOf(logs, new Set()))).toEqual(["durable write vanished"]);
+    expect(rulesOf(operations, timelineOf(logs, new Map()))).toEqual(["durable write vanished"]);
+  });
+
+  test("a rollback that leaves another state than it names", () => {
+    const timeline = timelineOf([...LOGS, ["a"]], new Map([[5, 2]]));
+    expect(rulesOf(GOOD, timeline)).toEqual(["rollback does not restore what it names"]);
   });
 
   test("what a rollback took away was written all the same", () => {
     const logs = [...LOGS, ["a"], ["a", "e"]];
-    const timeline = timelineOf(logs, new Set([5]));
+    const timeline = timelineOf(logs, new Map([[5, 1]]));
     const operations = [...GOOD, write("e", "q", [90, 95], 6), read("q", "n1", [100, 101], 6, ["a", "e"])];
     expect(rulesOf(operations, timeline)).toEqual([]);
     expect(rulesOf([...GOOD, read("q", "n1", [100, 101], 6, ["a", "e"])], timeline)).toEqual([
@@ -146,7 +151,7 @@ describe("writes", () => {
   test("a log that is not in the order of its epochs breaks P2", () => {
     const logs = [[], ["a"], ["b", "a"], ["b", "a"]];
     const operations = [write("a", "x", [0, 10], 1), write("b", "x", [20, 30], 2)];
-    expect(rulesOf(operations, timelineOf(logs, new Set()))).toEqual(["log is not in the order of its epochs"]);
+    expect(rulesOf(operations, timelineOf(logs, new Map()))).toEqual(["log is not in the order of its epochs"]);
   });
 
   test("a write that joins an epoch that was durable before it was asked for breaks strict serializability", () => {
@@ -159,7 +164,7 @@ describe("writes", () => {
       read("z", "n2", [24, 28], 2),
       write("c", "y", [29, 40], 2),
     ];
-    const timeline = timelineOf(LOGS.slice(0, 3), new Set());
+    const timeline = timelineOf(LOGS.slice(0, 3), new Map());
     expect(rulesOf(operations, timeline), "a read").toEqual(rule);
     expect(rulesOf(operations.with(3, write("c", "y", [28, 40], 2)), timeline), "at the same moment").toEqual([]);
     const ownWrites = [write("a", "x", [0, 10], 1), write("b", "x", [20, 30], 2), write("c", "x", [30, 40], 2)];
@@ -252,7 +257,7 @@ test("what was trimmed is not judged, and what came after it is", () => {
 
 test("each rule tells a bounded number of violations", () => {
   const gone = Array.from({ length: 100 }, (_, index) => write(`gone ${index}`, `q${index}`, [0, 5], 1));
-  expect(checkOperations(gone, timelineOf([[]], new Set()))).toHaveLength(VIOLATIONS_PER_RULE_MAX);
+  expect(checkOperations(gone, timelineOf([[]], new Map()))).toHaveLength(VIOLATIONS_PER_RULE_MAX);
 });
 
 test("evidence that contradicts itself is refused", () => {

@@ -7,18 +7,18 @@ export interface ModelHistory {
 }
 
 /** A timeline from the log of every epoch; what is new in an epoch was written in it. */
-export function timelineOf(logs: readonly (readonly string[])[], rollbackEpochs: ReadonlySet<number>): Timeline {
+export function timelineOf(logs: readonly (readonly string[])[], rollbacks: ReadonlyMap<number, number>): Timeline {
   const epochs = new Map<string, number[]>();
   for (let epoch = 0; epoch < logs.length; epoch++) {
     const before = new Set(epoch === 0 ? [] : logs[epoch - 1]);
-    if (rollbackEpochs.has(epoch)) continue;
+    if (rollbacks.has(epoch)) continue;
     for (const id of logs[epoch] as readonly string[]) {
       if (!before.has(id)) epochs.set(id, [...(epochs.get(id) ?? []), epoch]);
     }
   }
   return {
     newestEpoch: logs.length - 1,
-    rollbackEpochs,
+    rollbacks,
     idsAt: (epoch) => logs[epoch] as readonly string[],
     epochsOf: (id) => epochs.get(id) ?? [],
   };
@@ -44,7 +44,7 @@ export function modelHistory(fraction: () => number, operationCount: number): Mo
   const operations: Operation[] = [];
   const logs: string[][] = [[]];
   const durableAtMs = [0];
-  const rollbackEpochs = new Set<number>();
+  const rollbacks = new Map<number, number>();
   const epochOf = new Map<string, number>();
   const nodeEpochs = new Map(NODES.map((node) => [node, 0]));
   const begun = new Map<string, Begun>();
@@ -56,9 +56,10 @@ export function modelHistory(fraction: () => number, operationCount: number): Mo
   const seal = (): void => {
     const log = logs[newest()] as string[];
     const isRollback = newest() > 2 && pending.length === 0 && fraction() < 0.1;
-    if (isRollback) rollbackEpochs.add(newest() + 1);
+    const to = Math.floor(fraction() * newest());
+    if (isRollback) rollbacks.set(newest() + 1, to);
     for (const id of pending) epochOf.set(id, newest() + 1);
-    logs.push(isRollback ? (logs[Math.floor(fraction() * newest())] as string[]) : [...log, ...pending]);
+    logs.push(isRollback ? (logs[to] as string[]) : [...log, ...pending]);
     durableAtMs.push(nowMs);
     pending = [];
     nodeEpochs.set("leader", newest());
@@ -116,7 +117,7 @@ export function modelHistory(fraction: () => number, operationCount: number): Mo
     const unanswered = { node: undefined, endedAtMs: Number.POSITIVE_INFINITY, outcome: "unknown" } as const;
     operations.push({ ...unanswered, type: "write", client, invokedAtMs, id, epoch: undefined });
   }
-  return { operations, timeline: timelineOf(logs, rollbackEpochs) };
+  return { operations, timeline: timelineOf(logs, rollbacks) };
 }
 
 /** A read as it should have been, at another epoch. */

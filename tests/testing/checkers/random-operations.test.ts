@@ -88,7 +88,7 @@ test("what a correct cluster does breaks no rule (500 seeded histories)", () => 
     seen.unknown += operations.filter(({ outcome }) => outcome === "unknown").length;
     seen.refused += operations.filter(({ outcome }) => outcome === "not_written").length;
     seen.reads += operations.filter(isAnsweredRead).length;
-    seen.rollbacks += timeline.rollbackEpochs?.size ?? 0;
+    seen.rollbacks += timeline.rollbacks?.size ?? 0;
   }
   for (const [what, count] of Object.entries(seen)) expect(count, what).toBeGreaterThan(300);
 });
