@@ -171,8 +171,12 @@ async function createFirstEpoch(
   });
   if (!isOurs) return false;
   // Epoch 0 may be missing because the history of an old cluster was trimmed: then ours does not belong there.
-  const later = await repeat("init_check_failed", parts, signal, () => listLaterEpochs(store, 0, signal));
-  if (later.length === 0 || later[0] === 1) return true;
+  const isThere = await repeat("init_check_failed", parts, signal, async () => {
+    const later = await listLaterEpochs(store, 0, signal);
+    // A listing may lack an epoch that was created while it was made, and show a later one.
+    return later.length === 0 || (await store.head(walKey(1), { signal })) !== undefined;
+  });
+  if (isThere) return true;
   await store.delete(walKey(0), { signal });
   return false;
 }

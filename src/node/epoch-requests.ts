@@ -1,6 +1,6 @@
 /** What a leadership asks of the store about an epoch of its own; each answer is an event of the commit protocol. */
 import { equalBytes } from "../base/bytes.ts";
-import { errorMessage } from "../errors.ts";
+import { errorMessage, isClusterError } from "../errors.ts";
 import { walKey } from "../format/keys.ts";
 import { parseWal, type Wal } from "../format/wal.ts";
 import { listLaterEpochs } from "../history/listing.ts";
@@ -59,7 +59,7 @@ export class EpochRequests {
         },
         (error: unknown) => {
           this.#warn("read_back_failed", epoch, error);
-          this.#answer({ type: "readBackAnswered", found: "failed" });
+          this.#answer({ type: "readBackAnswered", found: isUnreadable(error) ? "damaged" : "failed" });
         },
       );
   }
@@ -75,7 +75,7 @@ export class EpochRequests {
       },
       (error: unknown) => {
         this.#warn("audit_failed", epoch, error);
-        this.#answer({ type: "auditAnswered", found: "failed" });
+        this.#answer({ type: "auditAnswered", found: isUnreadable(error) ? "damaged" : "failed" });
       },
     );
   }
@@ -83,11 +83,13 @@ export class EpochRequests {
   async #findLater(own: OwnEpoch): Promise<"none" | "successor" | "withoutUs" | "unknown" | "failed"> {
     const { epoch, wal } = own;
     const { store } = this.#parts;
-    const later = await listLaterEpochs(store, epoch, this.#signal);
-    if (later.length === 0) return "none";
-    if (later[0] !== epoch + 1) return "withoutUs";
+    const newest = (await listLaterEpochs(store, epoch, this.#signal)).at(-1);
+    if (newest === undefined) return "none";
+    // A listing is not of one moment: of two epochs that were created while it was made it may show the later one alone. That
+    // the next one is gone is known only by asking for it.
     const next = await store.get(walKey(epoch + 1), { signal: this.#signal });
-    if (next === undefined) return "failed"; // Trimmed in between: the next listing tells.
+    // If it was the last one itself, and is gone, the next listing tells.
+    if (next === undefined) return newest > epoch + 1 ? "withoutUs" : "failed";
     const answer = this.#replica.state.isSuccessor(wal, own.hash(), next.bytes, next.key);
     return answer === "yes" ? "successor" : answer === "no" ? "withoutUs" : "unknown";
   }
@@ -95,6 +97,11 @@ export class EpochRequests {
   #warn(event: string, epoch: number, error: unknown): void {
     if (!this.#signal.aborted) this.#parts.log({ level: "warn", event, epoch, reason: errorMessage(error) });
   }
+}
+
+/** The object is there, and is nothing that this version can read. */
+function isUnreadable(error: unknown): boolean {
+  return isClusterError(error) && (error.kind === "corrupt" || error.kind === "invalid");
 }
 
 /**

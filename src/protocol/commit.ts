@@ -28,6 +28,9 @@ import {
   TRIM_AGE_MIN_MS,
 } from "./moment.ts";
 
+/** Answers in a row that nobody wrote, or that are of a format which this version does not know, before we give up. */
+export const UNREADABLE_MAX = 8;
+
 export interface CommitSettings {
   readonly heartbeatIntervalMs: number;
   readonly sessionTimeoutMs: number;
@@ -56,6 +59,8 @@ export interface Attempt {
   readonly began: Instant;
   /** Failures in a row. */
   readonly failures: number;
+  /** Answers that could not be read. */
+  readonly unreadable: number;
   /** True if this epoch removes the `leader` row. */
   readonly isLast: boolean;
 }
@@ -85,9 +90,11 @@ export type CommitEvent =
   /** The sealing that was asked for failed; the batch is empty again. */
   | { readonly type: "sealFailed" }
   | { readonly type: "putAnswered"; readonly outcome: "created" | "exists" | "failed" }
-  | { readonly type: "readBackAnswered"; readonly found: "ours" | "other" | "missing" | "failed" }
-  /** `successor`: later epochs build on ours; `withoutUs`: they do not; `unknown`: ours was trimmed, or they do not tell. */
-  | { readonly type: "auditAnswered"; readonly found: "none" | "successor" | "withoutUs" | "unknown" | "failed" };
+  | { readonly type: "readBackAnswered"; readonly found: "ours" | "other" | "missing" | "damaged" | "failed" }
+  | { readonly type: "auditAnswered"; readonly found: AuditAnswer };
+
+/** `successor`: later epochs build on ours; `withoutUs`: they do not; `unknown`: ours was trimmed, or they do not tell. */
+export type AuditAnswer = "none" | "successor" | "withoutUs" | "unknown" | "damaged" | "failed";
 
 export type CommitAction =
   /** Seal the open batch as this epoch; `leader` says what becomes of the `leader` row. A failure is told at once by `sealFailed`. */
@@ -174,6 +181,7 @@ export function stepCommit(
       if (phase.name !== "readingBack") return proceed(state, [], settings, moment);
       if (event.found === "ours") return created(state, phase.attempt, settings, moment);
       if (event.found === "other") return end(state, "fenced", fateOfOther(phase.attempt, moment), false);
+      if (event.found === "damaged") return unreadable(state, "readingBack", phase.attempt, settings, moment);
       if (event.found === "failed") return pause(state, "readingBack", phase.attempt, settings, moment);
       // After a failure there was a pause already; "exists" and then missing is what must not go round at once.
       if (phase.attempt.failures > 0) return resume(state, "putting", phase.attempt);
@@ -198,7 +206,7 @@ function proceed(
 
   const isLast = state.steppingDown && state.leading;
   const epoch = state.durableEpoch + 1;
-  const attempt: Attempt = { epoch, began: instantOf(moment), failures: 0, isLast };
+  const attempt: Attempt = { epoch, began: instantOf(moment), failures: 0, unreadable: 0, isLast };
   const leader = isLast ? "remove" : state.leading ? "keep" : "claim";
   return {
     state: {
@@ -276,7 +284,7 @@ function acknowledged(
 
 function audited(
   state: CommitState,
-  found: "none" | "successor" | "withoutUs" | "unknown" | "failed",
+  found: AuditAnswer,
   attempt: Attempt,
   settings: CommitSettings,
   moment: Moment,
@@ -293,12 +301,32 @@ function audited(
       };
     }
     case "withoutUs":
+      // So soon nothing is trimmed: epochs are missing that should be there, and nobody knows what that means.
+      if (elapsedMs(state.provenAt, moment) <= TRIM_AGE_MIN_MS) return end(state, "fenced", "unknown", false);
       return end(state, "fenced", fateOfOther(attempt, moment), true);
     case "unknown":
       return end(state, "fenced", "unknown", false);
+    case "damaged":
+      return unreadable(state, "auditing", attempt, settings, moment);
     case "failed":
       return pause(state, "auditing", attempt, settings, moment);
   }
+}
+
+/**
+ * Damaged on its way, most likely: it is asked for again. What stays so lies there damaged, and nobody can tell whose it is:
+ * the leadership ends, for who follows can read everything anew, over a snapshot or a pack.
+ */
+function unreadable(
+  state: CommitState,
+  then: "readingBack" | "auditing",
+  attempt: Attempt,
+  settings: CommitSettings,
+  moment: Moment,
+): Decision<CommitState, CommitAction> {
+  const count = attempt.unreadable + 1;
+  if (count >= UNREADABLE_MAX) return end(state, "fenced", "unknown", false);
+  return pause(state, then, { ...attempt, unreadable: count }, settings, moment);
 }
 
 /** The number is another's. After long, ours may have been part of history all the same, built upon, and trimmed since. */

@@ -39,7 +39,7 @@ afterEach(async () => {
   await write("DROP TABLE IF EXISTS links");
 });
 
-/** One transaction of one statement. */
+/** One transaction of one statement. After it, `node.db` shows what was left of those before it. */
 async function write(sql: string, params?: SqlParams): Promise<unknown[][]> {
   const ack = node.transaction((tx) => tx.values(sql, params));
   await ack.durable;
@@ -179,11 +179,16 @@ describe("beyond the limit", () => {
   ];
   test.each(cases)("%s: an error that says so, in a transaction and in a read", async (_what, sql, code, message) => {
     await write("INSERT INTO t(body) VALUES ('before')");
-    const attempt = () => node.transaction((tx) => tx.values(sql)).value;
+    const attempt = () =>
+      node.transaction((tx) => {
+        tx.run("INSERT INTO t(body) VALUES ('undone')");
+        return tx.values(sql);
+      }).value;
     expect(codeOf(attempt)).toBe(code);
     expect(attempt).toThrow(message);
     if (sql.startsWith("SELECT")) expect(codeOf(() => node.db.values(sql))).toBe(code);
-    expect(node.db.values("SELECT count(*) FROM t")).toEqual([[1]]);
+    await write("INSERT INTO t(body) VALUES ('after')");
+    expect(node.db.values("SELECT body FROM t")).toEqual([["before"], ["after"]]);
   });
 
   const TOO_DEEP = { kind: "invalid", code: "SQLITE_ERROR", message: /nested too deep/ };
@@ -192,6 +197,7 @@ describe("beyond the limit", () => {
     await link(TRIGGER_DEPTH_MAX + 1);
     const attempt = () => node.transaction((tx) => tx.run("DELETE FROM links WHERE id = 1"));
     expect(clusterErrorOf(attempt)).toMatchObject(TOO_DEEP);
+    await write("INSERT INTO t VALUES (1, 'after')");
     expect(linked()).toBe(TRIGGER_DEPTH_MAX + 1);
     // Nor could the table be dropped, which deletes its rows first.
     await write("DELETE FROM links WHERE id = 2");
@@ -248,6 +254,10 @@ describe("beyond the limit", () => {
       code: "batch_lost",
       message: /out of memory.*nothing of it was written/,
     });
-    expect(node.db.values("SELECT id, body FROM t")).toEqual([[1, "kept"]]);
+    await write("INSERT INTO t VALUES (3, 'after')");
+    expect(node.db.values("SELECT id, body FROM t")).toEqual([
+      [1, "kept"],
+      [3, "after"],
+    ]);
   });
 });

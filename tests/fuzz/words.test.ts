@@ -2,11 +2,13 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { splitSql } from "../../src/cli/sql/split.ts";
+import type { ClusterError } from "../../src/errors.ts";
 import { epochText, packKey, parseEpochText, parseKey, snapshotKey, walKey } from "../../src/format/keys.ts";
 import { parsePoint, parseTime } from "../../src/history/parse-point.ts";
 import { formatAddress, parseAddress } from "../../src/net/address.ts";
 import { canonicalPath, pathOfUrl } from "../../src/net/path.ts";
 import { decoded, mutatedText, mutations, refusalOf, runs } from "../support/fuzz-mutations.ts";
+import { readPoint, readTime } from "./fixtures/read-point.ts";
 
 const NOW_MS = Date.parse("2026-11-20T12:00:00Z");
 const text = fc.oneof(fc.string({ maxLength: 60 }), fc.string({ unit: "binary", maxLength: 60 }));
@@ -14,6 +16,18 @@ const text = fc.oneof(fc.string({ maxLength: 60 }), fc.string({ unit: "binary", 
 /** A valid text with faults. */
 function damaged(valid: fc.Arbitrary<string>): fc.Arbitrary<string> {
   return fc.tuple(valid, valid, mutations).map(([one, other, faults]) => mutatedText(one, faults, other));
+}
+
+/** A valid text with one or two digits that are others: most of what damage leaves a time or a number. */
+function damagedDigit(valid: fc.Arbitrary<string>): fc.Arbitrary<string> {
+  const change = fc.record({ at: fc.nat(40), digit: fc.nat(9) });
+  return fc.tuple(valid, fc.array(change, { minLength: 1, maxLength: 2 })).map(([one, changes]) =>
+    changes.reduce((found, { at, digit }) => {
+      const places = [...found.matchAll(/\d/g)].map(({ index }) => index);
+      const place = places[at % Math.max(1, places.length)] ?? found.length;
+      return `${found.slice(0, place)}${digit}${found.slice(place + 1)}`;
+    }, one),
+  );
 }
 
 /** A predicate: `read` makes something of the text. */
@@ -95,38 +109,72 @@ describe("points in time", () => {
     );
   });
 
-  test("with any fault are refused with advice, or are points again", () => {
+  test("with any fault are refused with advice, or mean what their text says", () => {
+    const counts = { time: 0, refused: 0 };
+    const campaign = runs(4000);
     fc.assert(
-      fc.property(fc.oneof(damaged(point), text), (found) => {
+      fc.property(fc.oneof(damaged(point), damagedDigit(point), text), (found) => {
         const outcome = decoded(() => parsePoint(found, NOW_MS));
+        const said = readPoint(found.trim(), NOW_MS);
         if ("refusal" in outcome) {
-          expect(refusalOf(outcome)).toBe("invalid/bad_point");
-          expect(outcome.refusal.message.length).toBeLessThan(1000);
+          counts.refused++;
+          expect(said, "it is a point").toBe(undefined);
+          expectAdvice(outcome.refusal, found.trim());
           return;
         }
-        const { value } = outcome;
-        if (value.kind === "epoch")
-          expect([value.epoch, BigInt(found.trim())]).toEqual([Number(found), BigInt(value.epoch)]);
-        else if (value.kind === "time") expect(Number.isNaN(new Date(value.ms).getTime())).toBe(false);
-        else expect(found.trim().toLowerCase()).toBe("now");
+        if (outcome.value.kind === "time") counts.time++;
+        expect(outcome.value).toEqual(said);
       }),
-      runs(4000),
+      campaign,
+    );
+    // Or neither side was hardly ever seen.
+    expect(Math.min(counts.time, counts.refused) / campaign.numRuns).toBeGreaterThan(0.03);
+  });
+
+  /** It names what was given, says why that is none, and what would be. */
+  function expectAdvice(refusal: ClusterError, given: string): void {
+    expect(refusalOf({ refusal })).toBe("invalid/bad_point");
+    const { message, details } = refusal;
+    expect(message.length).toBeLessThan(1000);
+    const quoted = JSON.stringify(given.length > 80 ? `${given.slice(0, 80)}…` : given);
+    const [said, accepted = ""] = message.split("; give ");
+    expect(said).toBe(`${quoted} is not a point in the history: ${details["reason"]}`);
+    expect(String(details["reason"]).length).toBeGreaterThan(10);
+    for (const way of ["an epoch", "a time with its zone", "how long ago", "now"]) expect(accepted).toContain(way);
+  }
+
+  test("that the advice gives as examples are points", () => {
+    const outcome = decoded(() => parsePoint("yesterday", NOW_MS));
+    const advice = "refusal" in outcome ? outcome.refusal.message.split("; give ")[1] : expect.fail("it was accepted");
+    const examples = [...(advice ?? "").matchAll(/"([^"]+)"|\((\d+)\)/g)].map(
+      ([, quoted, number]) => quoted ?? number ?? "",
+    );
+    expect(examples.length).toBeGreaterThanOrEqual(6);
+    const kinds = examples.map((example) => parsePoint(example, NOW_MS).kind);
+    expect([...new Set(kinds)].sort()).toEqual(["epoch", "newest", "time"]);
+    expect(examples.map((example) => parsePoint(example, NOW_MS))).toEqual(
+      examples.map((example) => readPoint(example, NOW_MS)),
     );
   });
 
-  test("a time that is read names a day that there is, and the second that it names", () => {
-    fc.assert(
-      fc.property(
-        damaged(fc.constantFrom("2026-02-28T23:59:59Z", "2024-02-29 00:00:00.5Z", "2026-11-20T12:00:00z")),
-        (found) => {
-          const ms = parseTime(found);
-          if (ms === undefined) return;
-          if (/z$/i.test(found))
-            expect(new Date(ms).toISOString().slice(0, 19)).toBe(found.slice(0, 19).replace(/[t ]/, "T"));
-        },
-      ),
-      runs(3000),
+  test("a time that is read is the moment that its text names; what names none is refused", () => {
+    let readCount = 0;
+    const campaign = runs(3000);
+    const written = fc.constantFrom(
+      "2026-02-28T23:59:59Z",
+      "2024-02-29 00:00:00.5Z",
+      "2026-11-20T12:00:00z",
+      "1969-12-31T23:59:59.999+23:59",
     );
+    fc.assert(
+      fc.property(fc.oneof(damaged(written), damagedDigit(written)), (found) => {
+        const ms = parseTime(found);
+        expect(ms).toBe(readTime(found));
+        if (ms !== undefined) readCount++;
+      }),
+      campaign,
+    );
+    expect(readCount / campaign.numRuns).toBeGreaterThan(0.15);
   });
 
   test("P10: of any length are answered at once", () => {

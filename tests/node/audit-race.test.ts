@@ -1,8 +1,9 @@
-/** P1: an audit that history runs away from (docs/architecture.md §4). */
+/** P1: an audit while history goes on (docs/architecture.md §4). */
 import { expect, test } from "vitest";
 import { walKey } from "../../src/format/keys.ts";
 import { failureOf } from "../store/failure.ts";
 import {
+  AWAY_MS,
   createTable,
   insert,
   join,
@@ -19,7 +20,7 @@ import { settle, until, within } from "../support/wait.ts";
 
 const quiet = { settings: QUIET };
 
-test("an audit whose next epoch is trimmed between its listing and its reading asks again, and acknowledges nothing", async () => {
+test("an audit whose next epoch is trimmed between its listing and its reading acknowledges nothing", async () => {
   const store = await newStore();
   const leader = await lead(store, quiet);
   const before = await createTable(leader.node);
@@ -44,12 +45,71 @@ test("an audit whose next epoch is trimmed between its listing and its reading a
     });
     return { kind: "delay", delayMs: 50 };
   };
-  leader.clock.pass(LONG_MS);
+  leader.clock.pass(AWAY_MS);
 
-  expect(await within("the ack", ack)).toMatchObject({ kind: "fenced" });
+  expect(await within("the ack", ack)).toMatchObject({ kind: "outcome_unknown" });
   expect(isTrimmed, "the audit read what was listed").toBe(true);
   await trimBelow(store, head);
   await until("the step back", () => leader.node.role.current === "standby");
   await leader.node.sync({ atLeast: head });
   expect(namesIn(leader.node)).toEqual(namesIn(standby.node));
+});
+
+test("P6: a listing that lacks the next epoch, as it was created while it was made, is no reason to delete what is built upon", async () => {
+  const store = await newStore();
+  const leader = await lead(store, quiet);
+  const before = await createTable(leader.node);
+  const standby = await join("leader", store, quiet);
+  await standby.node.sync({ atLeast: before });
+
+  let isCut = true;
+  let audits = 0;
+  // The epoch lands; its leader does not hear of it, and pauses.
+  leader.faults.onCall = ({ operation }) => {
+    if (operation === "list") audits++;
+    return isCut ? { kind: "fail_after" } : undefined;
+  };
+  const { list } = leader.faults;
+  leader.faults.list = async (prefix, options) => {
+    const page = await list.call(leader.faults, prefix, options);
+    return { ...page, objects: page.objects.filter(({ key }) => key !== walKey(before + 2)) };
+  };
+  const ack = insert(leader.node, "ours");
+  await until("the landing", async () => (await store.head(walKey(before + 1))) !== undefined);
+  await standby.node.sync({ atLeast: before + 1 });
+  passSilence(standby);
+  await standby.node.waitForLeadership({ timeoutMs: 10_000 });
+  await insert(standby.node, "theirs");
+  leader.clock.pass(LONG_MS);
+  isCut = false;
+
+  expect((await within("the ack", ack)).epoch).toBe(before + 1);
+  expect(audits).toBeGreaterThan(0);
+  await until("the step back", () => leader.node.role.current === "standby");
+  expect(await store.head(walKey(before + 1))).toBeDefined();
+});
+
+test("P3: a leader whose number holds what nobody can read gives up, and follows", async () => {
+  const store = await newStore();
+  const leader = await lead(store, quiet);
+  const before = await createTable(leader.node);
+  const standby = await join("leader", store, quiet);
+  await standby.node.sync({ atLeast: before });
+
+  leader.faults.onCall = () => ({ kind: "fail_before" });
+  const ack = failureOf(insert(leader.node, "lost"));
+  await settle();
+  passSilence(standby);
+  await standby.node.waitForLeadership({ timeoutMs: 10_000 });
+  await insert(standby.node, "theirs");
+  const head = standby.node.epoch.current;
+  await putSnapshot(store, head);
+  await insert(standby.node, "proof");
+  await store.put(walKey(before + 1), new TextEncoder().encode("what nobody wrote"));
+  leader.faults.onCall = () => undefined;
+
+  expect(await within("the ack", ack)).toMatchObject({ kind: "outcome_unknown" });
+  await until("the step back", () => leader.node.role.current === "standby");
+  await leader.node.sync({ atLeast: head });
+  expect(namesIn(leader.node)).toEqual(["proof", "theirs"]);
 });

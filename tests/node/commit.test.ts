@@ -5,6 +5,7 @@ import { MemoryStore, type ObjectStore } from "../../src/mod.ts";
 import type { StoreCall } from "../../src/testing/mod.ts";
 import { codeOf, failureOf } from "../store/failure.ts";
 import {
+  AWAY_MS,
   createTable,
   FAST,
   insert,
@@ -167,7 +168,7 @@ describe("a write", () => {
     expect(namesIn(leader.node)).toEqual(["ours", "theirs"]);
   });
 
-  it("of a paused leader, whose epoch history has deleted meanwhile, is fenced; the orphan goes and is never shown, however slow its deletion", async () => {
+  it("of a paused leader, whose epoch history has deleted meanwhile, has an unknown outcome; the orphan goes and is never shown, however slow its deletion", async () => {
     const store = await newStore(new MemoryStore());
     const { leader, standby } = await leaderAndStandby(store);
     const { node, faults } = leader;
@@ -186,9 +187,9 @@ describe("a write", () => {
     await trimBelow(store, head);
     expect(await walEpochs(store)).toEqual([head]);
 
-    leader.clock.pass(LONG_MS);
+    leader.clock.pass(AWAY_MS);
     isPaused = false;
-    expect(await within("the ack", ack)).toMatchObject({ kind: "fenced" });
+    expect(await within("the ack", ack)).toMatchObject({ kind: "outcome_unknown" });
     await node.sync({ atLeast: head });
     expect(namesIn(node)).toEqual(namesIn(standby.node));
     await until("the orphan's deletion", async () => (await walEpochs(store)).length === 1);
@@ -213,9 +214,9 @@ describe("a write", () => {
     const head = standby.node.epoch.current;
     await putSnapshot(store, head);
     await trimBelow(store, head);
-    leader.clock.pass(LONG_MS);
+    leader.clock.pass(AWAY_MS);
     isPaused = false;
-    expect(await within("the ack", ack)).toMatchObject({ kind: "fenced" });
+    expect(await within("the ack", ack)).toMatchObject({ kind: "outcome_unknown" });
     await until("the orphan's deletion", async () => (await walEpochs(store)).length === 1);
   });
 });

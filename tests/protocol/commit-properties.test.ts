@@ -24,6 +24,7 @@ const AUDIT_ANSWERS = [
   "successor",
   "withoutUs",
   "unknown",
+  "damaged",
 ] as const;
 
 const UNDER_WAY: ReadonlySet<string> = new Set(["put", "readBack", "audit"]);
@@ -110,7 +111,7 @@ function randomEvent(state: CommitState, random: () => number, isSealing: boolea
     case "readingBack":
       return {
         type: "readBackAnswered",
-        found: pick(["ours", "ours", "ours", "missing", "failed", "missing", "failed", "other"], random()),
+        found: pick(["ours", "ours", "ours", "missing", "failed", "missing", "damaged", "other"], random()),
       };
     case "auditing":
       return {

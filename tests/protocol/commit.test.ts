@@ -206,6 +206,29 @@ describe("P6: answers of the store", () => {
       1500: put created → acknowledge 8, wake 6000`);
   });
 
+  test("P10: what cannot be read is read again, eight times; then nobody can tell whose it is", () => {
+    Scenario.leading().play(`
+      1000: submitted → seal 8 keep, put 8
+      1100: put exists → readBack 8
+      1200: readBack damaged → wake 1250
+      1250: tick → readBack 8
+      1300: readBack damaged → wake 1400
+      1400: tick → readBack 8
+      1500: readBack damaged → wake 1700
+      1700: tick → readBack 8
+      1800: readBack damaged → wake 2200
+      2200: tick → readBack 8
+      2300: readBack failed → wake 2800
+      2800: tick → readBack 8
+      2900: readBack damaged → wake 3400
+      3400: tick → readBack 8
+      3500: readBack damaged → wake 4000
+      4000: tick → readBack 8
+      4100: readBack damaged → wake 4600
+      4600: tick → readBack 8
+      4700: readBack damaged → end fenced unknown`);
+  });
+
   test("answers that nobody waits for change nothing", () => {
     Scenario.leading().play(`
       100: put created → wake 5000
@@ -247,9 +270,10 @@ describe("after silence longer than the session time-out, history is asked befor
   test.each([
     ["none", "acknowledge 8, seal 9 keep, put 9"],
     ["successor", "acknowledge 8, end fenced acknowledged"],
-    ["withoutUs", "end fenced notWritten delete"],
+    ["withoutUs", "end fenced unknown"],
     ["unknown", "end fenced unknown"],
     ["failed", "wake 20052"],
+    ["damaged", "wake 20052"],
   ])("the answer %s: %s", (answer, actions) => {
     late(false).play(`
       20001: put created → audit 8
@@ -263,7 +287,7 @@ describe("after silence longer than the session time-out, history is asked befor
       20052: tick → audit 8
       20060: audit failed → wake 20160
       20160: tick → audit 8
-      20170: audit withoutUs → end fenced notWritten delete`);
+      20170: audit successor → acknowledge 8, end fenced acknowledged`);
   });
 
   test("so late that ours may have been part of history and trimmed since, the outcome is unknown", () => {
@@ -271,8 +295,14 @@ describe("after silence longer than the session time-out, history is asked befor
       1801001: put created → audit 8
       1801001: audit withoutUs → end fenced unknown delete`);
     late(false).play(`
-      1801000: put created → audit 8
+      1800001: put created → audit 8
       1801000: audit withoutUs → end fenced notWritten delete`);
+  });
+
+  test("P1: so soon that nothing can have been trimmed, nothing is deleted", () => {
+    late(false).play(`
+      1800000: put created → audit 8
+      1800000: audit withoutUs → end fenced unknown`);
   });
 
   test("no transaction is accepted meanwhile", () => {

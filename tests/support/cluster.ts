@@ -32,6 +32,8 @@ export const QUIET: Partial<ClusterOptions> = { ...FAST, heartbeatIntervalMs: 25
 export const UNREACHABLE: JoinOptions = { advertise: "127.0.0.1:1" };
 /** Longer than the session time-out of {@link QUIET}. */
 export const LONG_MS = 600_000;
+/** So long that history may have been trimmed meanwhile. */
+export const AWAY_MS: number = 2 * 60 * 60_000;
 
 /** A node with the means to make it suffer. */
 export interface Subject {

@@ -176,13 +176,13 @@ export const FUZZ_MUTANTS: readonly Mutant[] = [
     [DIFFERENTIAL],
   ),
   mutant(
-    "no-memory-is-a-mistake",
+    "too-large-may-be-tried-again",
     "P10",
-    "That SQLite has no memory left is told as a mistake of the caller's.",
+    "A transaction that needs more memory than SQLite can have counts as one that may be tried again.",
     {
-      file: "src/sqlite/connection.ts",
-      find: "    case SQLITE_NOMEM:\n    case SQLITE_FULL:",
-      replace: "    case SQLITE_FULL:",
+      file: "src/node/leadership.ts",
+      find: 'if (!isClusterError(cause) || cause.code !== "SQLITE_NOMEM") return lost;',
+      replace: 'if (!isClusterError(cause) || cause.code !== "") return lost;',
     },
     [{ ...LIMITS, name: "has no memory for" }],
   ),

@@ -68,7 +68,7 @@ export const LEADERSHIP_MUTANTS: readonly Mutant[] = [
       find: "const shared = [...this.#peers.values(), ...this.#leaving.keys()].map(",
       replace: "const shared = [...this.#leaving.keys()].map(",
     },
-    [SCENARIOS, SIMULATOR],
+    [SIMULATOR, { ...SHUTDOWN, name: "leaves nothing that keeps the process alive" }],
   ),
   mutant(
     "forbidden-is-asked-often",

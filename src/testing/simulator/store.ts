@@ -14,7 +14,7 @@ import type {
   PutOutcome,
   StoredObject,
 } from "../../store/store.ts";
-import type { SimulatedBucket } from "./bucket.ts";
+import type { BucketChange, SimulatedBucket } from "./bucket.ts";
 import type { SimulatedProcess } from "./process.ts";
 import type { VirtualTime } from "./virtual-time.ts";
 
@@ -95,8 +95,16 @@ export class SimulatedStore implements ObjectStore {
 
   list(prefix: string, options: ListOptions = {}): Promise<ListPage> {
     const { startAfter, limit } = options;
-    const { objects } = this.#options.bucket;
-    return this.#call("list", startAfter ?? prefix, options, () => objects.list(prefix, { startAfter, limit }));
+    const { bucket, process } = this.#options;
+    let begun = 0;
+    const effect = () => {
+      begun = bucket.changeCount;
+      return bucket.objects.list(prefix, { startAfter, limit });
+    };
+    return this.#call("list", startAfter ?? prefix, options, effect, (page) => {
+      const shown = bucket.changesAfter(begun).filter(() => process.random.chance(0.5));
+      return withChanges(page, prefix, startAfter, shown);
+    });
   }
 
   delete(key: string, options: CallOptions = {}): Promise<void> {
@@ -182,6 +190,27 @@ interface Landing<T> {
   readonly reject: (error: unknown) => void;
   /** Sends the answer on its way. */
   readonly answer: (settle: () => void) => void;
+}
+
+/**
+ * A listing is not of one moment: of what comes or goes while it is made, it shows what it likes (S3 promises no more). An
+ * answer that waits for its caller counts as one that is still being made, as the caller's own walk over a directory is.
+ */
+function withChanges(
+  { objects, more }: ListPage,
+  prefix: string,
+  startAfter: string | undefined,
+  changes: readonly BucketChange[],
+): ListPage {
+  if (changes.length === 0) return { objects, more };
+  const last = objects.at(-1)?.key;
+  const byKey = new Map(objects.map((object) => [object.key, object]));
+  for (const { key, size } of changes) {
+    const isOfPage = key.startsWith(prefix) && key > (startAfter ?? "") && !(more && key > (last ?? ""));
+    if (size === undefined) byKey.delete(key);
+    else if (isOfPage) byKey.set(key, { key, size });
+  }
+  return { objects: [...byKey.values()].sort((a, b) => (a.key < b.key ? -1 : 1)), more };
 }
 
 function damaged(object: StoredObject | undefined, { damage }: CallFate): StoredObject | undefined {
