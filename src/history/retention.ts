@@ -53,12 +53,14 @@ export class Retention {
   /** Deletes what has become too old since the last run. */
   async run(signal: AbortSignal | undefined, onDeleted: (bytes: number) => void = () => {}): Promise<VacuumReport> {
     const { store, settings, log } = this.#parts;
-    const earlier = this.#boundary ?? (await this.#markedBoundary(signal));
+    const marked = this.#boundary === undefined ? await this.#marked(signal) : undefined;
+    const earlier = this.#boundary ?? marked?.epoch ?? 0;
     this.#scannedKey ??= beforeEpochKey(earlier);
     const found = retentionBoundary(await this.#agedSnapshots(signal), settings.retentionMs) ?? 0;
     const boundary = Math.max(found, earlier);
     // A first run also finishes what an earlier one may have left.
-    if (boundary === 0 || boundary === this.#boundary) return { boundary, deleted: 0, bytes: 0 };
+    const isNew = boundary > earlier || marked?.isOld === true;
+    if (boundary === 0 || !isNew) return { boundary, deleted: 0, bytes: 0 };
     await this.#checkBoundary(boundary, signal);
     // First: readers learn from it that what they miss was too old.
     if (boundary > earlier) await store.put(LAST_VACUUM_KEY, new TextEncoder().encode(epochText(boundary)), { signal });
@@ -69,11 +71,12 @@ export class Retention {
     return report;
   }
 
-  /** Where an earlier run has put it; 0 if that is no snapshot: the marker is a hint, and may be damaged. */
-  async #markedBoundary(signal: AbortSignal | undefined): Promise<number> {
-    const { store } = this.#parts;
+  /** Where an earlier run has put the boundary. That is a hint, and may be damaged: only the snapshot's own age proves it. */
+  async #marked(signal: AbortSignal | undefined): Promise<{ epoch: number; isOld: boolean } | undefined> {
+    const { store, settings } = this.#parts;
     const marked = await readVacuumMarker(store, signal);
-    return (await store.head(snapshotKey(marked), { signal })) === undefined ? 0 : marked;
+    const stat = await store.head(snapshotKey(marked), { signal });
+    return stat && { epoch: marked, isOld: stat.nowMs - stat.lastModifiedMs >= settings.retentionMs };
   }
 
   /**
@@ -105,9 +108,9 @@ export class Retention {
   /** `undefined` if it is not there any more. */
   async #ask(epoch: number, signal: AbortSignal | undefined): Promise<AskedSnapshot | undefined> {
     const { store, settings } = this.#parts;
-    const askedAt = instantOf(readClock(settings.clock));
     const stat = await store.head(snapshotKey(epoch), { signal });
-    return stat && { epoch, ageMs: stat.nowMs - stat.lastModifiedMs, askedAt };
+    // When the answer is here: what the request took, and a pause meanwhile, only makes it delete later.
+    return stat && { epoch, ageMs: stat.nowMs - stat.lastModifiedMs, askedAt: instantOf(readClock(settings.clock)) };
   }
 
   async #askAgain(signal: AbortSignal | undefined): Promise<void> {

@@ -94,6 +94,11 @@ export class Following {
     return elapsedMs(this.#machine.state.progressAt, readClock(this.#parts.settings.clock));
   }
 
+  /** The newest epoch that the leader's stream told of; -1 if there is none. */
+  get offeredEpoch(): number {
+    return this.#machine.state.contact.offeredEpoch;
+  }
+
   /** A leader's stream told of an epoch, or brought it. */
   offered(from: string, epoch: number, wal: Uint8Array | undefined): void {
     if (wal !== undefined && epoch > this.#replica.epoch) this.#pushed.put(epoch, wal);
@@ -205,7 +210,8 @@ export class Following {
     this.#abort.signal.throwIfAborted();
     if (this.#isLate()) return { type: "fetchAnswered", found: "late" };
     if (object === undefined) {
-      if (isContinuous && asked.ms > this.#provenAt.ms) this.#provenAt = asked;
+      // Who lags behind what is told of may find trimmed what came next.
+      if (isContinuous && this.offeredEpoch < epoch && asked.ms > this.#provenAt.ms) this.#provenAt = asked;
       this.#events.onTrouble(undefined);
       return { type: "fetchAnswered", found: "missing" };
     }

@@ -78,7 +78,7 @@ export interface NetworkEvents {
 
 /** An offer of the leadership that is being answered. */
 interface HandOver {
-  readonly successor: string;
+  readonly successor: string | undefined;
   readonly accepted: Deferred<boolean>;
   /** Resolves when it was accepted, or never will be. */
   readonly over: Promise<void>;
@@ -195,22 +195,22 @@ export class NodeNetwork {
    * that is under way waits for the same answer.
    */
   handOver(): Promise<void> {
-    const { identity } = this.#components;
-    const successor = successorOf(this.#membership.members, this.#publisher.subscribers, identity.az);
-    // Who is leaving hears no answer.
-    if (successor === undefined || this.#isLeaving) return Promise.resolve();
-    this.#handover ??= this.#offerLead(successor);
+    // Once a leadership: afterwards its last epoch may be on its way, and who accepts then knows nothing of what follows it.
+    this.#handover ??= this.#offerLead();
     return this.#handover.over;
   }
 
-  #offerLead(successor: string): HandOver {
-    const { clock } = this.#components.parts.settings;
+  #offerLead(): HandOver {
+    const { parts, identity } = this.#components;
+    const { clock } = parts.settings;
     const accepted = defer<boolean>();
+    const successor = successorOf(this.#membership.members, this.#publisher.subscribers, identity.az);
+    // Who is leaving hears no answer.
+    if (successor === undefined || this.#isLeaving) return { successor, accepted, over: Promise.resolve() };
     const cancelWait = clock.after(ACCEPT_TIMEOUT_MS, () => accepted.resolve(false));
     this.#publisher.handOver(successor, "offer");
     const over = accepted.promise.then((isAccepted) => {
       cancelWait();
-      this.#handover = undefined;
       if (isAccepted) this.#publisher.handOver(successor, "handover");
     });
     return { successor, accepted, over };
@@ -219,6 +219,7 @@ export class NodeNetwork {
   /** This node leads no more. */
   stoppedLeading(): void {
     this.#handover?.accepted.resolve(false);
+    this.#handover = undefined;
     this.#publisher.end();
     this.#membership.selfChanged();
     this.#retarget();

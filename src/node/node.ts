@@ -144,6 +144,7 @@ export class ClusterNode {
       leadingProvenAgeMs: () => (this.#leadership?.isLeading ? this.#leadership.provenAgeMs : undefined),
       provenAt: () => this.#following.provenAt,
       silentMs: () => this.#following.silentMs,
+      offeredEpoch: () => this.#following.offeredEpoch,
       barrier: (signal, timeoutMs) => this.barrier(signal, timeoutMs),
       want: (epoch, untilMs) => this.#following.want(epoch, untilMs),
     });

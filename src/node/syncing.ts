@@ -27,6 +27,8 @@ export interface SyncingNode {
   provenAt(): Instant;
   /** How long ago an epoch was applied. */
   silentMs(): number;
+  /** The newest epoch that the leader's stream told of; -1 if there is none. */
+  offeredEpoch(): number;
   /** An epoch of the leader's that begins after the call. */
   barrier(signal: AbortSignal, timeoutMs: number): Promise<DurableEpoch>;
   /** Somebody waits for this epoch. */
@@ -127,13 +129,18 @@ export class Syncing {
 
   /** Reaches the newest epoch that the store has at this moment. */
   async #readAll(signal: AbortSignal, timeoutMs: number): Promise<void> {
-    const { store, settings } = this.#parts;
+    const { store } = this.#parts;
     const epoch = this.#node.epoch();
-    const mayBeTrimmed = this.#node.silentMs() > settings.sessionTimeoutMs;
-    if (!mayBeTrimmed && (await store.head(walKey(epoch + 1), { signal })) === undefined) return;
+    // Looked at when the answer is here: what is missing after a pause may have been there, and be trimmed.
+    if (this.#isRecent(epoch) && !(await store.head(walKey(epoch + 1), { signal })) && this.#isRecent(epoch)) return;
     const later = await listObjects(store, walKey(epoch), signal);
     const newest = later.reduce((max, one) => (one.kind === "wal" ? Math.max(max, one.epoch) : max), epoch);
     await this.#reach(newest, signal, timeoutMs);
+  }
+
+  /** Whether an epoch that followed this one could not be trimmed yet. */
+  #isRecent(epoch: number): boolean {
+    return this.#node.silentMs() <= this.#parts.settings.sessionTimeoutMs && this.#node.offeredEpoch() <= epoch;
   }
 
   #nowMs(): number {

@@ -134,7 +134,7 @@ function proceed(state: FollowState, settings: FollowSettings, moment: Moment): 
  */
 function mustAsk(state: FollowState, settings: FollowSettings, moment: Moment): boolean {
   if (state.mustAsk || (state.staleAtJoin && settings.candidate)) return true;
-  const silentMs = moment.nowMs - Math.max(state.progressAt.ms, state.askedAt.ms);
+  const silentMs = moment.nowMs - silentSinceMs(state);
   const silentWallMs = moment.wallMs - Math.max(state.progressAt.wallMs, state.askedAt.wallMs);
   return Math.max(silentMs, silentWallMs) > settings.sessionTimeoutMs;
 }
@@ -198,9 +198,10 @@ function offered(
   const heard = { ...state, contact };
   if (epoch > state.epoch) return isHere || state.failures === 0 ? pollNow(heard, nowMs, isHere) : heard;
   const current = { ...heard, currentAtMs: nowMs };
-  return state.activity === "waiting" && state.failures === 0
-    ? { ...current, pollAtMs: nextPollAtMs(current, settings, nowMs) }
-    : current;
+  if (state.activity !== "waiting" || state.failures > 0) return current;
+  const pollAtMs = nextPollAtMs(current, settings, nowMs);
+  // Who waits for an epoch does not wait longer because something else is told.
+  return { ...current, pollAtMs: isWanted(current, nowMs) ? Math.min(state.pollAtMs, pollAtMs) : pollAtMs };
 }
 
 function handedOver(state: FollowState, settings: FollowSettings, nowMs: number): FollowState {
@@ -270,7 +271,15 @@ function nextPollAtMs(state: FollowState, settings: FollowSettings, nowMs: numbe
   if (nowMs >= reliedUntilMs) {
     return nowMs + (isWanted(state, nowMs) ? settings.eagerPollIntervalMs : settings.pollIntervalMs);
   }
-  return isWanted(state, nowMs) ? nowMs + settings.pollIntervalMs : reliedUntilMs;
+  // A leader that is cut off from the store may go on telling who is there: that is no epoch.
+  const silentAtMs = silentSinceMs(state) + settings.sessionTimeoutMs + 1;
+  const pollAtMs = isWanted(state, nowMs) ? nowMs + settings.pollIntervalMs : reliedUntilMs;
+  return Math.min(pollAtMs, Math.max(silentAtMs, nowMs));
+}
+
+/** By the monotonic clock: when an epoch was applied, or the store asked for later ones. */
+function silentSinceMs({ progressAt, askedAt }: FollowState): number {
+  return Math.max(progressAt.ms, askedAt.ms);
 }
 
 /** What is waited for may be there. While requests fail that is no reason to repeat them sooner, if it takes one. */

@@ -126,6 +126,42 @@ describe("a run", () => {
     }
   }, 60_000);
 
+  it("counts a snapshot's age from the store's answer, not from a question that a pause delayed", async () => {
+    const world = await newWorld();
+    await write(world, 60);
+    world.clock.setWall(RETENTION_MS / 2);
+    const before = await keysOf(world.store);
+    const [, paused] = await snapshotEpochs(world.store);
+    const clock = new TestClock();
+    const { head } = world.store;
+    world.store.head = (key, options) => {
+      if (key === snapshotKey(paused as number)) {
+        clock.pass(RETENTION_MS);
+        clock.setWall(RETENTION_MS);
+      }
+      return head.call(world.store, key, options);
+    };
+    const parts = historyParts(world.store, RETENTION_MS);
+    const retention = new Retention({ ...parts, settings: { ...parts.settings, clock } });
+    expect(await retention.run(undefined)).toMatchObject({ boundary: 0, deleted: 0 });
+    expect(await keysOf(world.store)).toEqual(before);
+  });
+
+  it("deletes nothing on the word of a marker: the snapshot that it names has to be old", async () => {
+    const world = await newWorld();
+    await write(world, 60);
+    const before = await keysOf(world.store);
+    const newest = (await snapshotEpochs(world.store)).at(-1) as number;
+    await world.store.put(LAST_VACUUM_KEY, new TextEncoder().encode(String(newest).padStart(20, "0")));
+    const retention = new Retention(historyParts(world.store, RETENTION_MS));
+    expect(await retention.run(undefined)).toMatchObject({ boundary: newest, deleted: 0 });
+    expect(await keysOf(world.store)).toEqual(before);
+    // When it is, what came before it goes.
+    world.clock.setWall(RETENTION_MS + 1000);
+    const later = new Retention(historyParts(world.store, RETENTION_MS));
+    expect((await later.run(undefined)).deleted).toBeGreaterThan(0);
+  });
+
   it("deletes nothing while every snapshot is younger, not even when asked again and again", async () => {
     const world = await newWorld();
     await write(world, 60);

@@ -1,8 +1,9 @@
 /** Giving the leadership up, gracefully: who leads next, and what becomes of the writes under way. */
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, onTestFinished, vi } from "vitest";
 import type { Cancel } from "../../src/base/clock.ts";
 import type { Random } from "../../src/base/random.ts";
 import { type ClusterNode, isClusterError } from "../../src/mod.ts";
+import { Publisher } from "../../src/node/publisher.ts";
 import { systemRandom } from "../../src/platform/system.ts";
 import {
   createTable,
@@ -52,6 +53,23 @@ async function leaderWith(standbys: readonly object[]) {
 }
 
 describe("a step-down", () => {
+  it("offers the leadership once: who accepts when the last epoch is on its way knows nothing of what follows it", async () => {
+    const { leader } = await leaderWith([{}]);
+    // Nobody hears of it.
+    const offers = vi.spyOn(Publisher.prototype, "handOver").mockImplementation(() => {});
+    onTestFinished(() => offers.mockRestore());
+    let isSealed = false;
+    leader.faults.onCall = (call) => {
+      if (!isWalPut(call)) return undefined;
+      isSealed = true;
+      return { kind: "delay", delayMs: 300 };
+    };
+    const first = leader.node.stepDown();
+    await until("the last epoch is on its way", () => isSealed);
+    await Promise.all([first, leader.node.stepDown()]);
+    expect(offers.mock.calls.map(([, what]) => what)).toEqual(["offer"]);
+  });
+
   it("names a standby, not a follower, which claims without a wait: no timer of its own has to fire", async () => {
     const clock = new StoppedClock();
     const settings = { ...quiet.settings, random: slowest };

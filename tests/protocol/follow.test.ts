@@ -341,7 +341,36 @@ describe("the leader's stream", () => {
       19001: missing → wake 20001
       20001: tick → fetch 9
       20002: missing → wake 21002
-      20500: told 8 → wake 30500`);
+      20500: told 8 → wake 25001`);
+  });
+
+  test("that tells of nothing new for a session time-out keeps nobody from asking the store, and from claiming", () => {
+    streaming().play(`
+      5000: pushed 8 → fetch 8
+      5000: applied 8 → wake 15000
+      14000: told 8 → wake 24000
+      23000: told 8 → wake 25001
+      24999: told 8 → wake 25001
+      25001: tick → ask after 8
+      25002: told 8 → -
+      25010: asked none → claim silent`);
+    streaming({ candidate: false }).play(`
+      5000: pushed 8 → fetch 8
+      5000: applied 8 → wake 15000
+      24999: told 8 → wake 25001
+      25001: tick → ask after 8
+      25010: asked failed → wake 25060
+      25030: told 8 → wake 25060
+      25060: tick → ask after 8
+      25070: asked none → wake 35030`);
+  });
+
+  test("does not put off who waits for an epoch", () => {
+    streaming().play(`
+      100: wanted 8 5000 → wake 1100
+      500: told 7 → wake 1100
+      1099: told 7 → wake 1100
+      1100: tick → fetch 8`);
   });
 
   test("brings epochs in order, once each, whatever the order and number of their coming", () => {

@@ -103,6 +103,11 @@ export function mutatedText(text: string, faults: readonly Mutation[], other: st
   return fromUnits(mutated(toUnits(text), faults, toUnits(other)));
 }
 
+/** A valid text with faults. */
+export function damaged(valid: fc.Arbitrary<string>): fc.Arbitrary<string> {
+  return fc.tuple(valid, valid, mutations).map(([one, other, faults]) => mutatedText(one, faults, other));
+}
+
 /** Each character below 256 is a byte, so that every character can be met by itself. */
 function toUnits(text: string): Uint8Array {
   return Uint8Array.from(text, (character) => character.charCodeAt(0) & 0xff);
