@@ -1,6 +1,7 @@
 /**
- * Listings of an S3 server, damaged in whatever way. XML has no checksum, so another digit in a size cannot be noticed;
- * what must be: rows that are missing, rows that are no objects, and a page that passes for the last one.
+ * Listings of an S3 server, damaged in whatever way. XML has no checksum, so another digit in a size or a key cannot be
+ * noticed: what is accepted here may differ from what was written, and name an object that does not exist or hide one that
+ * does. What must be noticed: rows that are missing, rows that are no objects, and a page that passes for the last one.
  */
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";

@@ -6,7 +6,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join as joinPath } from "node:path";
 import fc from "fast-check";
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { afterAll, beforeAll, expect, onTestFinished, test } from "vitest";
 import { equalBytes } from "../../src/base/bytes.ts";
 import { isClusterError } from "../../src/errors.ts";
 import {
@@ -129,6 +129,18 @@ async function stockContent(): Promise<unknown[]> {
   const answers = await stock.ask(CONTENTS.map((sql) => ({ sql })));
   return answers.map((answer) => ("rows" in answer ? answer.rows : answer.message));
 }
+
+// Else a difference would be one between versions. Bun brings its SQLite with it, except on macOS, where it is the system's.
+test("the stock SQLite is of the very sources that ours is of", async () => {
+  const cluster = new LittleBigCluster({ id: "test", store: new MemoryStore(), ...QUIET });
+  await cluster.init();
+  const node = await cluster.joinAsFollower({ address: "127.0.0.1:0" });
+  onTestFinished(() => node.shutdown());
+  const sql = "SELECT sqlite_version(), sqlite_source_id()";
+  const [ours] = node.db.values(sql);
+  expect(ours).toEqual([expect.stringMatching(/^3\.\d+\.\d+$/), expect.stringMatching(/ [0-9a-f]{64}$/)]);
+  expect(await stock.ask([{ sql }])).toEqual([{ rows: [ours] }]);
+});
 
 test("P8: a cluster answers random SQL as a stock SQLite does, and every copy of it has the same content", async () => {
   await fc.assert(

@@ -2,7 +2,7 @@
  * Members that are away for about as long as the retention, and what befalls them in the moments after they are back: the
  * few seconds for which fencing, audits and proofs are made.
  */
-import type { Fault, PlannedFault, PlanShape } from "./fault-plan.ts";
+import { drawAmbushedCall, type Fault, type PlannedFault, type PlanShape } from "./fault-plan.ts";
 import type { SeededRandom } from "./seeded-random.ts";
 
 const MINUTE_MS = 60_000;
@@ -46,7 +46,7 @@ function drawAbsentees(random: SeededRandom, { memberCount }: PlanShape): readon
 /** Away since it wrote something. */
 function drawLeave(random: SeededRandom, member: number, then: "pause" | "suspend", forMs: number): Fault {
   const moment = random.pick(["sent", "landed"] as const);
-  return { kind: "ambush", member, operation: "put", moment, then, forMs };
+  return { kind: "ambush", member, operation: "put", of: "epochs", moment, then, forMs };
 }
 
 /** Stopped again at what it does next, for moments; often before anybody could tell it anything. */
@@ -58,11 +58,9 @@ function drawReturn(random: SeededRandom, shape: PlanShape, member: number, atMs
     plan.push({ atMs, durationMs, fault: { kind: "isolate", member } });
   }
   for (let count = random.int(0, 3); count > 0; count--) {
-    const operation = random.pick(["put", "put", "get", "list", "list"] as const);
-    const moment = random.pick(["sent", "landed", "landed"] as const);
     const then = random.pick(["crash", "pause", "pause", "pause", "suspend"] as const);
     const forMs = sessionTimeoutMs * random.pick([0.02, 0.2, 0.5, 0.9, 3]) * random.between(0.7, 1.1);
-    const fault: Fault = { kind: "ambush", member, operation, moment, then, forMs };
+    const fault: Fault = { ...drawAmbushedCall(random), member, then, forMs };
     plan.push({ atMs, durationMs: 4 * sessionTimeoutMs, fault });
   }
   return plan;

@@ -78,7 +78,7 @@ export class SimulatedCluster {
     this.network = new SimulatedNetwork({ time, random: this.random.fork("network") });
     this.bucket = new SimulatedBucket(time, options.storeClockErrorMs ?? 0, options.bucketEvents ?? {});
     const hostOf = (member: number) => this.members[member]?.host ?? "";
-    this.weather = new StoreWeather(this.random.fork("weather"), options.storeSpeed ?? LOCAL_STORE, hostOf);
+    this.weather = new StoreWeather(this.random.fork("weather"), options.storeSpeed ?? LOCAL_STORE, time, hostOf);
   }
 
   /** A machine on which nothing runs yet. */

@@ -1,5 +1,6 @@
 /** What is to go wrong in a simulation, and when: drawn from a seed, and a list, so that it can be cut down to what matters. */
 import type { SeededRandom } from "./seeded-random.ts";
+import { LANDING_MS_MAX, type StoreOperation } from "./store.ts";
 
 /** Faults of members, of the network, of the store. */
 export type Fault =
@@ -15,7 +16,9 @@ export type Fault =
       readonly kind: "ambush";
       /** Only this one. */
       readonly member?: number;
-      readonly operation: "put" | "get" | "list";
+      readonly operation: StoreOperation;
+      /** Of an epoch, or of whatever else there is: snapshots, packs, markers. Lists are of everything. */
+      readonly of: "epochs" | "others";
       readonly moment: "sent" | "landed";
       readonly then: "crash" | "pause" | "suspend";
       readonly forMs: number;
@@ -23,6 +26,10 @@ export type Fault =
   | { readonly kind: "outage" }
   | { readonly kind: "storeless"; readonly member: number }
   | { readonly kind: "slowStore"; readonly factor: number }
+  /** What is sent and what is answered passes at this speed. */
+  | { readonly kind: "slowBodies"; readonly bytesPerMs: number }
+  /** More calls than these, of everybody together, are refused. */
+  | { readonly kind: "throttle"; readonly perSecond: number }
   | { readonly kind: "refusals" | "lostRequests" | "lostAnswers" | "damagedReads"; readonly rate: number }
   | { readonly kind: "lateLandings"; readonly rate: number; readonly landMsMax: number };
 
@@ -47,9 +54,6 @@ export interface PlanShape {
   readonly acrossRetention: boolean;
 }
 
-/** S4 of docs/protocol.md. */
-const LANDING_MS_MAX = 15 * 60_000;
-
 /** The kinds, each as often as its weight says. */
 const WEIGHTS: Readonly<Record<FaultKind, number>> = {
   crash: 6,
@@ -69,6 +73,8 @@ const WEIGHTS: Readonly<Record<FaultKind, number>> = {
   ambush: 10,
   outage: 2,
   slowStore: 2,
+  slowBodies: 1,
+  throttle: 1,
   refusals: 3,
   lostRequests: 2,
   lostAnswers: 4,
@@ -138,6 +144,10 @@ function drawFault(random: SeededRandom, shape: PlanShape): Fault {
       return { kind, member, other, byMs: random.between(5, sessionTimeoutMs) };
     case "slowStore":
       return { kind, factor: random.pick([3, 10, 100]) };
+    case "slowBodies":
+      return { kind, bytesPerMs: random.pick([1, 10, 100]) };
+    case "throttle":
+      return { kind, perSecond: random.pick([1, 5, 20]) };
     case "refusals":
     case "lostRequests":
     case "lostAnswers":
@@ -149,11 +159,22 @@ function drawFault(random: SeededRandom, shape: PlanShape): Fault {
   }
 }
 
-function drawAmbush(random: SeededRandom, shape: PlanShape): Extract<Fault, { kind: "ambush" }> {
-  const operation = random.pick(["put", "put", "get", "list", "list"] as const);
-  const moment = random.pick(["sent", "landed", "landed"] as const);
+type Ambush = Extract<Fault, { kind: "ambush" }>;
+
+function drawAmbush(random: SeededRandom, shape: PlanShape): Ambush {
   const then = random.pick(["crash", "pause", "pause", "suspend"] as const);
-  return { kind: "ambush", operation, moment, then, forMs: drawAbsence(random, shape, random.chance(0.5)) };
+  return { ...drawAmbushedCall(random), then, forMs: drawAbsence(random, shape, random.chance(0.5)) };
+}
+
+/** Most of them are of epochs: what fencing is about. */
+export function drawAmbushedCall(random: SeededRandom): Pick<Ambush, "kind" | "operation" | "of" | "moment"> {
+  const moment = random.pick(["sent", "landed", "landed"] as const);
+  if (random.chance(0.75)) {
+    const operation = random.pick(["put", "put", "get", "list", "list"] as const);
+    return { kind: "ambush", operation, of: "epochs", moment };
+  }
+  const operation = random.pick(["put", "put", "get", "head", "delete"] as const);
+  return { kind: "ambush", operation, of: "others", moment };
 }
 
 type Absence = Extract<Fault, { kind: "crash" | "stop" | "pause" | "suspend" | "isolate" | "storeless" }>;

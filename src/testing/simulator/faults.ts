@@ -164,11 +164,11 @@ export class Faults {
   }
 
   /** Gives what calls it off; once it has struck it ends by itself, or with all others. */
-  #ambush({ operation, moment, then, forMs, member: victim }: Extract<Fault, { kind: "ambush" }>): () => void {
+  #ambush({ operation, of, moment, then, forMs, member: victim }: Extract<Fault, { kind: "ambush" }>): () => void {
     const { callWatchers, members, time } = this.#parts;
     const strike = (call: ObservedCall) => {
       if (call.operation !== operation || call.moment !== moment || call.from.state !== "running") return;
-      if (operation !== "list" && !call.key.endsWith(".wal")) return;
+      if (operation !== "list" && operation !== "delete" && call.key.endsWith(".wal") !== (of === "epochs")) return;
       const member = members.find(({ process }) => process === call.from);
       if (member === undefined || (victim !== undefined && member !== members[victim])) return;
       callWatchers.delete(strike);

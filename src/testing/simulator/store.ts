@@ -21,6 +21,10 @@ import type { VirtualTime } from "./virtual-time.ts";
 /** *Default* time-out of a call. */
 const CALL_TIMEOUT_MS = 10_000;
 const PIECE_BYTES = 1024 * 1024;
+/** No request takes effect later than its signature allows (S4 of docs/protocol.md). */
+export const LANDING_MS_MAX: number = 15 * 60_000;
+/** Of one object in a listing, as XML. */
+const LISTED_BYTES = 300;
 
 export type StoreOperation = "get" | "head" | "put" | "list" | "delete";
 
@@ -36,6 +40,8 @@ export interface CallFate {
   readonly refused?: { readonly status: number; readonly after: boolean };
   /** The answer never arrives. */
   readonly isAnswerLost?: boolean;
+  /** How fast its body passes, there and back. */
+  readonly bytesPerMs?: number;
   /** Of an object that is read: cut to this share of its bytes, or one of its bits is wrong. */
   readonly damage?: { readonly kind: "truncate" | "flip"; readonly share: number };
 }
@@ -79,7 +85,10 @@ export class SimulatedStore implements ObjectStore {
 
   get(key: string, options: GetOptions = {}): Promise<StoredObject | undefined> {
     const { objects } = this.#options.bucket;
-    return this.#call("get", key, options, () => objects.get(key, { range: options.range }), damaged);
+    return this.#call("get", key, options, () => objects.get(key, { range: options.range }), {
+      change: damaged,
+      answerBytes: (object) => object?.bytes.length ?? 0,
+    });
   }
 
   head(key: string, options: CallOptions = {}): Promise<ObjectStat | undefined> {
@@ -90,7 +99,8 @@ export class SimulatedStore implements ObjectStore {
     const { bucket } = this.#options;
     // The caller may do with the body what it likes once it has given up.
     const bytes = bodyBytes(body, PIECE_BYTES).slice();
-    return this.#call("put", key, options, () => bucket.put(key, bytes, options.ifAbsent === true));
+    const effect = () => bucket.put(key, bytes, options.ifAbsent === true);
+    return this.#call("put", key, options, effect, { sentBytes: bytes.length });
   }
 
   list(prefix: string, options: ListOptions = {}): Promise<ListPage> {
@@ -101,10 +111,12 @@ export class SimulatedStore implements ObjectStore {
       begun = bucket.changeCount;
       return bucket.objects.list(prefix, { startAfter, limit });
     };
-    return this.#call("list", startAfter ?? prefix, options, effect, (page) => {
+    const change = (page: ListPage) => {
       const shown = bucket.changesAfter(begun).filter(() => process.random.chance(0.5));
       return withChanges(page, prefix, startAfter, shown);
-    });
+    };
+    const answerBytes = (page: ListPage) => page.objects.length * LISTED_BYTES;
+    return this.#call("list", startAfter ?? prefix, options, effect, { change, answerBytes });
   }
 
   delete(key: string, options: CallOptions = {}): Promise<void> {
@@ -121,7 +133,7 @@ export class SimulatedStore implements ObjectStore {
     key: string,
     { signal }: CallOptions,
     effect: () => Promise<T>,
-    damage: (answer: T, fate: CallFate) => T = (answer) => answer,
+    body: CallBody<T> = {},
   ): Promise<T> {
     signal?.throwIfAborted();
     const { time, process, weather, onCall, timeoutMs = CALL_TIMEOUT_MS } = this.#options;
@@ -147,13 +159,15 @@ export class SimulatedStore implements ObjectStore {
           expectManyListeners(signal);
           signal.addEventListener("abort", onAbort, { once: true });
         }
-        const answer = (settle: () => void) => {
-          if (fate.isAnswerLost !== true) time.schedule(fate.backMs, () => over(settle), { owner: process });
+        const answer = (settle: () => void, bytes = 0) => {
+          if (fate.isAnswerLost === true) return;
+          time.schedule(fate.backMs + passingMs(fate, bytes), () => over(settle), { owner: process });
         };
         const landing = { resolve, reject, answer };
+        const arrivalMs = fate.thereMs + passingMs(fate, body.sentBytes ?? 0);
+        const land = () => this.#land(fate, operation, key, effect, body, landing);
         // Once it is on its way it arrives, whatever becomes of who sent it.
-        if (fate.isLost !== true)
-          time.schedule(fate.thereMs, () => this.#land(fate, operation, key, effect, damage, landing), { owner });
+        if (fate.isLost !== true) time.schedule(Math.min(arrivalMs, LANDING_MS_MAX), land, { owner });
       });
     } finally {
       this.#pending--;
@@ -165,7 +179,7 @@ export class SimulatedStore implements ObjectStore {
     operation: StoreOperation,
     key: string,
     effect: () => Promise<T>,
-    damage: (answer: T, fate: CallFate) => T,
+    { change = (answer) => answer, answerBytes = () => 0 }: CallBody<T>,
     { resolve, reject, answer }: Landing<T>,
   ): void {
     const { time, process } = this.#options;
@@ -179,7 +193,7 @@ export class SimulatedStore implements ObjectStore {
     const landed = effect();
     this.#options.onCall?.({ moment: "landed", operation, key, from: process });
     landed.then(
-      (result) => (refused === undefined ? answer(() => resolve(damage(result, fate))) : refuse()),
+      (result) => (refused === undefined ? answer(() => resolve(change(result, fate)), answerBytes(result)) : refuse()),
       (error: unknown) => answer(() => reject(error)),
     );
   }
@@ -189,7 +203,19 @@ interface Landing<T> {
   readonly resolve: (result: T) => void;
   readonly reject: (error: unknown) => void;
   /** Sends the answer on its way. */
-  readonly answer: (settle: () => void) => void;
+  readonly answer: (settle: () => void, bytes?: number) => void;
+}
+
+/** What a call sends, and what it is answered. */
+interface CallBody<T> {
+  readonly sentBytes?: number;
+  readonly answerBytes?: (answer: T) => number;
+  /** What the caller gets instead: damaged, or as of a later moment. */
+  readonly change?: (answer: T, fate: CallFate) => T;
+}
+
+function passingMs({ bytesPerMs }: CallFate, bytes: number): number {
+  return bytesPerMs === undefined ? 0 : bytes / bytesPerMs;
 }
 
 /**

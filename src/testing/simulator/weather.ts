@@ -3,6 +3,7 @@ import type { Fault } from "./fault-plan.ts";
 import type { SimulatedProcess } from "./process.ts";
 import type { SeededRandom } from "./seeded-random.ts";
 import type { CallFate, StoreOperation, Weather } from "./store.ts";
+import type { VirtualTime } from "./virtual-time.ts";
 
 /** A store's usual slowness. */
 export interface StoreSpeed {
@@ -28,6 +29,8 @@ type StoreFault = Extract<
       | "outage"
       | "storeless"
       | "slowStore"
+      | "slowBodies"
+      | "throttle"
       | "refusals"
       | "lostRequests"
       | "lostAnswers"
@@ -46,6 +49,8 @@ const STORE_KINDS: ReadonlySet<string> = new Set<StoreFault["kind"]>([
   "outage",
   "storeless",
   "slowStore",
+  "slowBodies",
+  "throttle",
   "refusals",
   "lostRequests",
   "lostAnswers",
@@ -57,11 +62,15 @@ export class StoreWeather {
   readonly #random: SeededRandom;
   readonly #speed: StoreSpeed;
   readonly #active = new Set<StoreFault>();
+  readonly #time: VirtualTime;
   readonly #hostOf: (member: number) => string;
+  /** Calls in this second. */
+  readonly #calls = { second: 0, count: 0 };
 
-  constructor(random: SeededRandom, speed: StoreSpeed, hostOf: (member: number) => string) {
+  constructor(random: SeededRandom, speed: StoreSpeed, time: VirtualTime, hostOf: (member: number) => string) {
     this.#random = random;
     this.#speed = speed;
+    this.#time = time;
     this.#hostOf = hostOf;
   }
 
@@ -75,11 +84,32 @@ export class StoreWeather {
 
   readonly fateOf: Weather = (operation, _key, from) => {
     let fate: CallFate = { thereMs: this.#delayMs(), backMs: this.#delayMs() };
-    for (const fault of this.#active) fate = this.#worse(fate, fault, operation, from);
-    return fate;
+    this.#countCall();
+    let lateMs = 0;
+    for (const fault of this.#active) {
+      if (fault.kind === "lateLandings") lateMs += this.#lateMs(fault, operation);
+      else fate = this.#worse(fate, fault, operation, from);
+    }
+    return { ...fate, thereMs: fate.thereMs + lateMs };
   };
 
-  #worse(fate: CallFate, fault: StoreFault, operation: StoreOperation, from: SimulatedProcess): CallFate {
+  #countCall(): void {
+    const second = Math.floor(this.#time.nowMs / 1000);
+    if (this.#calls.second !== second) Object.assign(this.#calls, { second, count: 0 });
+    this.#calls.count++;
+  }
+
+  #lateMs({ rate, landMsMax }: Extract<StoreFault, { kind: "lateLandings" }>, operation: StoreOperation): number {
+    const [dice, share] = [this.#random.fraction(), this.#random.fraction()];
+    return operation === "put" && dice < rate ? share * landMsMax : 0;
+  }
+
+  #worse(
+    fate: CallFate,
+    fault: Exclude<StoreFault, { kind: "lateLandings" }>,
+    operation: StoreOperation,
+    from: SimulatedProcess,
+  ): CallFate {
     const random = this.#random;
     // Drawn whether it is needed or not: so one fault does not change the fate that another decides.
     const [dice, share] = [random.fraction(), random.fraction()];
@@ -90,6 +120,10 @@ export class StoreWeather {
         return from.host === this.#hostOf(fault.member) ? lost(fate, share) : fate;
       case "slowStore":
         return { ...fate, thereMs: fate.thereMs * fault.factor, backMs: fate.backMs * fault.factor };
+      case "slowBodies":
+        return { ...fate, bytesPerMs: Math.min(fault.bytesPerMs, fate.bytesPerMs ?? Number.POSITIVE_INFINITY) };
+      case "throttle":
+        return this.#calls.count > fault.perSecond ? { ...fate, refused: { status: 503, after: false } } : fate;
       case "refusals": {
         const status = REFUSAL_STATUSES[Math.floor(share * REFUSAL_STATUSES.length)] as number;
         return dice < fault.rate
@@ -104,10 +138,6 @@ export class StoreWeather {
         const kind = share < 0.5 ? "truncate" : "flip";
         return operation === "get" && dice < fault.rate ? { ...fate, damage: { kind, share: (share * 2) % 1 } } : fate;
       }
-      case "lateLandings":
-        return operation === "put" && dice < fault.rate
-          ? { ...fate, thereMs: fate.thereMs + share * fault.landMsMax }
-          : fate;
     }
   }
 
