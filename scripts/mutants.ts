@@ -71,6 +71,8 @@ function withDetectors(mutants: readonly Mutant[], { testsOnly, sim, profile }: 
 async function checkBaseline(mutants: readonly Mutant[], { directory }: Workspace): Promise<void> {
   const detectors = mutants.flatMap((mutant) => mutant.caughtBy.filter(isTestDetector));
   const files = [...new Set(detectors.map(({ test }) => test))];
+  // Without a name it would be all of them.
+  if (files.length === 0) return;
   const failing = await failingTests(directory, files, BASELINE_LIMIT_MS);
   if (failing.length > 0) throw new Error(`these tests fail without any mutant:\n${failing.join("\n")}`);
 }

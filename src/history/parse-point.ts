@@ -49,7 +49,7 @@ function parseText(text: string, nowMs: number): ParsedPoint {
   if (agoMs !== undefined) return pastTime(nowMs - agoMs, written);
   const ms = parseTime(text);
   if (ms !== undefined) return { kind: "time", ms };
-  return refuse(written, reasonAgainst(text));
+  return refuse(written, reasonAgainst(text, nowMs));
 }
 
 /** The first moment that a `Date` can tell. */
@@ -96,17 +96,20 @@ export function parseTime(text: string): number | undefined {
   return sign === "+" ? ms - offsetMs : ms + offsetMs;
 }
 
-const ZONELESS = /^\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}(?::\d{2}(?:\.\d+)?)?$/;
-const DATE_ONLY = /^\d{4}-\d{2}-\d{2}$/;
+/** Looks like a time or a day, whether there is one or not. */
+const TIME_LIKE = /^\d{4}-\d{2}-\d{2}(?:[Tt ]\d{2}:\d{2}\S*)?$/;
 
-function reasonAgainst(text: string): string {
-  if (parseTime(`${text}Z`) !== undefined || ZONELESS.test(text)) {
-    const complete = /:\d{2}:/.test(text) ? text : `${text}:00`;
-    return `its zone is missing: write ${complete}Z for UTC, or add an offset such as +01:00`;
+/** What it advises to write is a point. */
+function reasonAgainst(text: string, nowMs: number): string {
+  for (const complete of [`${text}Z`, `${text}:00Z`]) {
+    if (parseTime(complete) !== undefined)
+      return `its zone is missing: write ${complete} for UTC, or add an offset such as +01:00`;
   }
-  if (DATE_ONLY.test(text)) return `a day is not a moment: write ${text}T00:00:00Z`;
+  if (parseTime(`${text}T00:00:00Z`) !== undefined) return `a day is not a moment: write ${text}T00:00:00Z`;
+  if (nowMs - (parseAgo(`${text} ago`) ?? Number.POSITIVE_INFINITY) >= TIME_MS_MIN)
+    return `how long ago? write "${text} ago"`;
+  if (TIME_LIKE.test(text)) return "there is no such day, time or zone";
   if (/^-\d+$/.test(text)) return "epochs are not negative";
-  if (/^\d+\s*[a-z]+$/i.test(text)) return `how long ago? write "${text} ago"`;
   return text === "" ? "it is empty" : "it is neither an epoch nor a time";
 }
 

@@ -120,7 +120,14 @@ describe("points in time", () => {
     const quoted = JSON.stringify(given.length > 80 ? `${given.slice(0, 80)}…` : given);
     const [said, accepted = ""] = message.split("; give ");
     expect(said).toBe(`${quoted} is not a point in the history: ${details["reason"]}`);
-    expect(String(details["reason"]).length).toBeGreaterThan(10);
+    const reason = String(details["reason"]);
+    expect(reason.length).toBeGreaterThan(10);
+    const advised = /write (?:"(.*)"|(\S+T.*?|\S+ .*?Z)(?: for UTC.*)?)$/.exec(reason);
+    if (reason.includes(": write ") || reason.includes("? write "))
+      expect(
+        decoded(() => parsePoint(advised?.[1] ?? advised?.[2] ?? "", NOW_MS)),
+        reason,
+      ).toHaveProperty("value");
     for (const way of ["an epoch", "a time with its zone", "how long ago", "now"]) expect(accepted).toContain(way);
   }
 

@@ -55,6 +55,43 @@ test("an audit whose next epoch is trimmed between its listing and its reading a
   expect(namesIn(leader.node)).toEqual(namesIn(standby.node));
 });
 
+test("an audit whose only later epoch is trimmed between its listing and its reading asks again, and acknowledges nothing", async () => {
+  const store = await newStore();
+  const leader = await lead(store, quiet);
+  const before = await createTable(leader.node);
+  const standby = await join("leader", store, quiet);
+  await standby.node.sync({ atLeast: before });
+
+  leader.faults.onCall = () => ({ kind: "fail_before" });
+  const ack = failureOf(insert(leader.node, "lost"));
+  await settle();
+  passSilence(standby);
+  await standby.node.waitForLeadership({ timeoutMs: 10_000 });
+  await insert(standby.node, "theirs");
+  const head = standby.node.epoch.current;
+  expect(head).toBe(before + 2);
+  await putSnapshot(store, head);
+  // The paused leader's number is free again.
+  await store.delete(walKey(before + 1));
+  let isTrimmed = false;
+  const { get } = leader.faults;
+  leader.faults.get = async (key, options) => {
+    if (key === walKey(head) && !isTrimmed) {
+      isTrimmed = true;
+      // History goes on, so that this one is not the newest any more.
+      await insert(standby.node, "more");
+      await store.delete(key);
+    }
+    return await get.call(leader.faults, key, options);
+  };
+  leader.faults.onCall = () => undefined;
+  leader.clock.pass(AWAY_MS);
+
+  expect(await within("the ack", ack)).toMatchObject({ kind: "outcome_unknown" });
+  expect(isTrimmed, "the audit read what was listed").toBe(true);
+  await until("the step back", () => leader.node.role.current === "standby");
+});
+
 test("P6: a listing that lacks the next epoch, as it was created while it was made, is no reason to delete what is built upon", async () => {
   const store = await newStore();
   const leader = await lead(store, quiet);

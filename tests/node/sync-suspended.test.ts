@@ -1,5 +1,7 @@
-/** P5: one of a machine's clocks stands still while it is suspended (docs/protocol.md, C1). */
-import { expect, test } from "vitest";
+/** sync to a staleness where the node cannot know how stale it is: after a suspension (P5; docs/protocol.md, C1), and behind the history. */
+import { expect, onTestFinished, test, vi } from "vitest";
+import { PushBuffer } from "../../src/node/push-buffer.ts";
+import { codeOf } from "../store/failure.ts";
 import {
   AWAY_MS,
   createTable,
@@ -13,7 +15,7 @@ import {
   trimBelow,
   UNREACHABLE,
 } from "../support/cluster.ts";
-import { settle } from "../support/wait.ts";
+import { settle, until } from "../support/wait.ts";
 
 test("sync to a staleness does not count the time of a suspension as nothing: it asks again", async () => {
   const store = await newStore();
@@ -50,4 +52,29 @@ test("a question that was under way during a suspension proves nothing: what is 
   };
   await follower.node.sync({ maxStalenessMs: 0 });
   expect(namesIn(follower.node)).toEqual(["a", "b", "c", "proof"]);
+});
+
+test("who is told of an epoch that is missing in the store lags: it is not the end of the history", async () => {
+  const store = await newStore();
+  const leader = await lead(store, { settings: QUIET });
+  await createTable(leader.node);
+  const follower = await join("follower", store, { settings: QUIET });
+  await until("the stream", () => follower.node.status().replica.is_streaming);
+  const epoch = leader.node.epoch.current;
+  await follower.node.sync({ atLeast: epoch });
+  // What is pushed does not arrive, and in the store it is trimmed.
+  const pushes = vi.spyOn(PushBuffer.prototype, "put").mockImplementation(() => {});
+  onTestFinished(() => pushes.mockRestore());
+  let questions = 0;
+  follower.faults.get = async () => {
+    questions++;
+    return undefined;
+  };
+  await insert(leader.node, "unseen");
+  await until("a question", () => questions > 0);
+  follower.clock.pass(10_000);
+  const asked = questions;
+  await until("another question", () => questions > asked + 1);
+  const code = await codeOf(follower.node.sync({ maxStalenessMs: 5000 }, { timeoutMs: 300 }));
+  expect(code).toBe("unavailable/wait_timeout");
 });

@@ -155,7 +155,10 @@ export const COMMIT_MUTANTS: readonly Mutant[] = [
     "audit-untold-is-not-written",
     "P6",
     "Where later epochs do not tell whether they build on ours, it is reported as not written.",
-    decides('return end(state, "fenced", "unknown", false);', 'return end(state, "fenced", "notWritten", false);'),
+    decides(
+      'case "unknown":\n      return end(state, "fenced", "unknown", false);',
+      'case "unknown":\n      return end(state, "fenced", "notWritten", false);',
+    ),
     [PROTOCOL],
   ),
   mutant(
@@ -169,10 +172,47 @@ export const COMMIT_MUTANTS: readonly Mutant[] = [
     [NODE, SIMULATOR],
   ),
   mutant(
+    "listing-proves-a-gap",
+    "P1",
+    "An epoch that a listing lacks counts as trimmed, though it may have been created while the listing was made.",
+    asks(
+      'if (newest === undefined) return "none";\n',
+      'if (newest === undefined) return "none";\n    if ((await listLaterEpochs(store, epoch, this.#signal))[0] !== epoch + 1) return "withoutUs";\n',
+    ),
+    [{ test: "tests/node/audit-race.test.ts" }],
+  ),
+  mutant(
+    "gap-so-soon-is-believed",
+    "P1",
+    "A gap makes us delete our epoch even if nothing can have been trimmed yet.",
+    decides(
+      'if (elapsedMs(state.provenAt, moment) <= TRIM_AGE_MIN_MS) return end(state, "fenced", "unknown", false);\n',
+      "",
+    ),
+    [PROTOCOL],
+  ),
+  mutant(
+    "unreadable-is-read-for-ever",
+    "P10",
+    "A leader that finds what nobody can read at its number never ends.",
+    decides("if (count >= UNREADABLE_MAX)", "if (count < 0)"),
+    [PROTOCOL],
+  ),
+  mutant(
+    "audit-of-the-last-is-none",
+    "P1",
+    "The last epoch that was listed, and is gone when it is asked for, counts as never having been there.",
+    asks('? "withoutUs" : "failed";', '? "withoutUs" : "none";'),
+    [{ test: "tests/node/audit-race.test.ts" }],
+  ),
+  mutant(
     "audit-trimmed-meanwhile-is-none",
     "P1",
     "An epoch that is listed, and gone when it is asked for, counts as never having been there.",
-    asks('if (next === undefined) return "failed";', 'if (next === undefined) return "none";'),
+    asks(
+      'if (next === undefined) return newest > epoch + 1 ? "withoutUs" : "failed";',
+      'if (next === undefined) return "none";',
+    ),
     [{ test: "tests/node/audit-race.test.ts" }, SIMULATOR],
   ),
   mutant(

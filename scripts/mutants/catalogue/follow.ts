@@ -65,6 +65,30 @@ export const FOLLOW_MUTANTS: readonly Mutant[] = [
     [PROTOCOL],
   ),
   mutant(
+    "chatter-is-an-epoch",
+    "P3",
+    "A leader that is cut off from the store keeps everybody from claiming by telling who is there.",
+    decides(
+      "return Math.min(pollAtMs, Math.max(silentAtMs, nowMs));",
+      "return Math.max(pollAtMs, Math.min(silentAtMs, nowMs));",
+    ),
+    [PROTOCOL],
+  ),
+  mutant(
+    "chatter-puts-off",
+    "P10",
+    "Who waits for an epoch waits longer with everything else that the leader tells.",
+    decides("isWanted(current, nowMs) ? Math.min(state.pollAtMs, pollAtMs) : pollAtMs", "pollAtMs"),
+    [PROTOCOL],
+  ),
+  mutant(
+    "lag-is-fresh",
+    "P2",
+    "Who lags behind what the leader tells of takes a missing epoch for the end of the history.",
+    does("if (isContinuous && this.offeredEpoch < epoch && asked", "if (isContinuous && asked"),
+    [{ test: "tests/node/sync-suspended.test.ts" }],
+  ),
+  mutant(
     "late-by-one-clock",
     "P5",
     "How long nothing was known is told by the monotonic clock alone.",

@@ -6,6 +6,7 @@ const CHAIN = { test: "tests/fuzz/chain.test.ts" };
 const WIRE = { test: "tests/fuzz/wire.test.ts" };
 const LISTING = { test: "tests/fuzz/listing.test.ts" };
 const MEMBERS = { test: "tests/fuzz/members.test.ts" };
+const POINTS = { test: "tests/fuzz/points.test.ts" };
 const WORDS = { test: "tests/fuzz/words.test.ts" };
 const DIFFERENTIAL = { test: "tests/fuzz/sqlite-differential.test.ts" };
 const LIMITS = { test: "tests/fuzz/sqlite-limits.test.ts" };
@@ -145,7 +146,7 @@ export const FUZZ_MUTANTS: readonly Mutant[] = [
       find: "if (Number.isNaN(ms) || new Date(ms).toISOString().slice(0, 10) !== day) return undefined;",
       replace: "if (Number.isNaN(ms)) return undefined;",
     },
-    [WORDS],
+    [POINTS],
   ),
   mutant(
     "dots-are-signed-as-written",

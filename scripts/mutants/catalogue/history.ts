@@ -52,6 +52,16 @@ export const HISTORY_MUTANTS: readonly Mutant[] = [
     [RESTORE, DAMAGE],
   ),
   mutant(
+    "age-since-the-question",
+    "P1",
+    "A snapshot's age counts from before the store was asked for it.",
+    retention(
+      "    const { store, settings } = this.#parts;\n    const stat = await store.head(snapshotKey(epoch), { signal });\n    // When the answer is here: what the request took, and a pause meanwhile, only makes it delete later.\n    return stat && { epoch, ageMs: stat.nowMs - stat.lastModifiedMs, askedAt: instantOf(readClock(settings.clock)) };",
+      "    const { store, settings } = this.#parts;\n    const askedAt = instantOf(readClock(settings.clock));\n    const stat = await store.head(snapshotKey(epoch), { signal });\n    return stat && { epoch, ageMs: stat.nowMs - stat.lastModifiedMs, askedAt };",
+    ),
+    [RETENTION],
+  ),
+  mutant(
     "trim-newest",
     "P1",
     "TRIM_NEWEST: the retention may delete the newest epoch, and what the oldest snapshot needs.",
@@ -99,7 +109,7 @@ export const HISTORY_MUTANTS: readonly Mutant[] = [
     "vacuum-marker-is-proof",
     "P1",
     "The marker of the retention is believed, whatever it names.",
-    retention("=== undefined ? 0 : marked;", "=== undefined ? marked : marked;"),
+    retention("return stat && { epoch: marked, isOld: ", "return { epoch: marked, isOld: stat === undefined || "),
     [RETENTION, SIMULATOR],
   ),
   mutant(

@@ -17,13 +17,49 @@ const syncing = (find: string, replace: string) => ({ file: "src/node/syncing.ts
 
 export const LEADERSHIP_MUTANTS: readonly Mutant[] = [
   mutant(
+    "offers-again",
+    "P1",
+    "A second step-down offers the leadership though the last epoch is on its way.",
+    {
+      file: "src/node/network.ts",
+      find: "      cancelWait();\n      if (isAccepted)",
+      replace: "      cancelWait();\n      this.#handover = undefined;\n      if (isAccepted)",
+    },
+    [{ test: "tests/node/handover.test.ts" }],
+  ),
+  mutant(
+    "paused-question-proves",
+    "P5",
+    "sync to a staleness believes that nothing came next, however long the question was on its way.",
+    syncing("{ signal })) && this.#isRecent(epoch)) return;", "{ signal }))) return;"),
+    [{ test: "tests/node/sync-suspended.test.ts" }],
+  ),
+  mutant(
+    "answers-never",
+    "P6",
+    "Who waits for an epoch that was not written is never told.",
+    leadership("    batch.durable.reject(reason);", '    if (reason.kind !== "fenced") batch.durable.reject(reason);'),
+    [SIMULATOR],
+  ),
+  mutant(
+    "rollback-to-the-one-before",
+    "P1",
+    "A rollback restores the epoch before the one that was asked for.",
+    {
+      file: "src/node/rollback-source.ts",
+      find: "signal, onProgress, upTo })",
+      replace: "signal, onProgress, upTo: upTo - 1 })",
+    },
+    [SIMULATOR, ROLLBACK],
+  ),
+  mutant(
     "hand-overs-at-once",
     "P10",
     "A second step-down makes an offer of its own, and the first one never hears the answer.",
     {
       file: "src/node/network.ts",
-      find: "this.#handover ??= this.#offerLead(successor);",
-      replace: "this.#handover = this.#offerLead(successor);",
+      find: "this.#handover ??= this.#offerLead();",
+      replace: "this.#handover = this.#offerLead();",
     },
     [SCENARIOS],
   ),
@@ -68,7 +104,7 @@ export const LEADERSHIP_MUTANTS: readonly Mutant[] = [
       find: "const shared = [...this.#peers.values(), ...this.#leaving.keys()].map(",
       replace: "const shared = [...this.#leaving.keys()].map(",
     },
-    [SIMULATOR, { ...SHUTDOWN, name: "leaves nothing that keeps the process alive" }],
+    [SCENARIOS, SIMULATOR, { ...SHUTDOWN, name: "leaves nothing that keeps the process alive" }],
   ),
   mutant(
     "forbidden-is-asked-often",
@@ -278,7 +314,10 @@ export const LEADERSHIP_MUTANTS: readonly Mutant[] = [
     "missing-is-current",
     "P4",
     "After long silence a missing epoch counts as proof that there is none, as for the original's followers that slept.",
-    syncing("if (!mayBeTrimmed && ", "if (mayBeTrimmed !== undefined && "),
+    syncing(
+      "return this.#node.silentMs() <= this.#parts.settings.sessionTimeoutMs && this",
+      "return this.#node.silentMs() <= Number.MAX_VALUE && this",
+    ),
     [SYNC],
   ),
 ];

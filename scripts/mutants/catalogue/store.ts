@@ -285,7 +285,7 @@ export const STORE_MUTANTS: readonly Mutant[] = [
     broken: "init puts a new epoch 0 below the history of a cluster that was trimmed.",
     edits: [
       init("  if (await hasEpochs(store, signal)) throw alreadyInitialized(store);\n", ""),
-      init("if (later.length === 0 || later[0] === 1) return true;", "if (later.length >= 0) return true;"),
+      init("  if (isThere) return true;\n", "  if (isThere !== undefined) return true;\n"),
     ],
     caughtBy: [INIT],
   },

@@ -50,6 +50,10 @@ export class SimulatedConnection implements Connection {
     return this.#state;
   }
 
+  isFrom(process: SimulatedProcess): boolean {
+    return this.#client === process;
+  }
+
   get elapsedMs(): number {
     return this.#options.clock.monotonicMs() - this.#beganMs;
   }

@@ -50,6 +50,11 @@ export class SimulatedNetwork {
   }
 
   /** Connections of which one side, at least, does not know yet that they are over. */
+  /** Connections that a process made, and has not given up. */
+  connectionsOf(process: SimulatedProcess): number {
+    return [...this.#connections].filter((connection) => connection.isFrom(process)).length;
+  }
+
   get connectionCount(): number {
     return this.#connections.size;
   }

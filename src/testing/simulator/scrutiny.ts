@@ -113,6 +113,8 @@ export class Scrutiny {
     const { pendingCount } = store;
     if (timerCount > 0) this.#violated("P10", "timers are left", `${timerCount} of ${process.name}`);
     if (pendingCount > 0) this.#violated("P10", "store calls are left", `${pendingCount} of ${process.name}`);
+    const connectionCount = this.#cluster.network.connectionsOf(process);
+    if (connectionCount > 0) this.#violated("P10", "connections are left", `${connectionCount} of ${process.name}`);
     for (const { process: asked, what } of this.#questions) {
       if (asked === process) this.#violated("P10", "a question outlives its node", `${what} at ${process.name}`);
     }
@@ -142,7 +144,7 @@ export class Scrutiny {
   checkNetwork(): void {
     const { connectionCount, listenerCount } = this.#cluster.network;
     const text = `${connectionCount} connections, ${listenerCount} listeners`;
-    if (connectionCount + listenerCount > 0) this.#violated("P10", "connections are left", text);
+    if (connectionCount + listenerCount > 0) this.#violated("P10", "the network remembers who is gone", text);
   }
 
   /** @param boundary the newest epoch with a snapshot older than the retention */

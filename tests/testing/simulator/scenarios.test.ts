@@ -113,6 +113,24 @@ describe("a node that has left", () => {
     },
   );
 
+  it("has no connection left to anybody", async () => {
+    // Of one that has left: when its process ends they end, too.
+    const connectionsLeft: number[] = [];
+    const cluster: SimulatedCluster = await clusterOf(3, {
+      onLeft: (_member, { process }) => connectionsLeft.push(cluster.network.connectionsOf(process)),
+    });
+    const leader = leaderOf(cluster);
+    const others = cluster.members.filter((member) => member !== leader);
+    for (const { process } of others)
+      expect(cluster.network.connectionsOf(process as NonNullable<typeof process>)).toBeGreaterThan(0);
+    for (const member of [...others, leader]) {
+      const stopped = member.stop();
+      await cluster.run(15_000);
+      await stopped;
+    }
+    expect(connectionsLeft).toEqual([0, 0, 0]);
+  });
+
   it("tells nobody any more that it leads", async () => {
     // Of one that has left: when its process ends they end, too.
     let timersLeft: number | undefined;
