@@ -21,6 +21,8 @@ import {
 import { runFleet } from "./sim/fleet.ts";
 import { coverageTable } from "./sim/tables.ts";
 
+/** *Default* number of seeds. */
+const SEEDS = 100;
 const SHRINK_TRIES_MAX = 80;
 const TRACE_LINES_MAX = 120;
 const PROGRESS_EVERY_MS = 1000;
@@ -55,9 +57,9 @@ function parseOptions(): Options {
     if (names.includes(text)) return text;
     throw new InvalidArgumentError(`one of ${names.join(", ")}`);
   };
-  return new Command("sim")
+  const options = new Command("sim")
     .description("Simulates lives of clusters and judges them. Ends with 1 if one breaks a promise.")
-    .option("--seeds <n>", "how many", whole, 100)
+    .option("--seeds <n>", `how many, ${SEEDS} unless --minutes are given`, whole)
     .option("--seed <s>", "the first one", whole, 1)
     .option("--minutes <m>", "end after so long, whatever is left", positive)
     .option(
@@ -69,7 +71,8 @@ function parseOptions(): Options {
     .option("--json", "only a last line for programs", false)
     .option("--trace", "tell the story of the one seed", false)
     .parse()
-    .opts<Options>();
+    .opts<Omit<Options, "seeds"> & { readonly seeds?: number }>();
+  return { ...options, seeds: options.seeds ?? (options.minutes === undefined ? SEEDS : Number.POSITIVE_INFINITY) };
 }
 
 async function campaign({
@@ -96,7 +99,8 @@ async function campaign({
   const line = () => {
     const wallMinutes = (performance.now() - beganMs) / 60_000;
     const perMinute = (count: number) => Math.round(count / wallMinutes).toLocaleString("en");
-    return `${sums.seeds} of ${seeds} seeds, ${perMinute(sums.seeds)} a minute; ${perMinute(sums.simulatedMs / 60_000)} cluster-minutes a minute`;
+    const wanted = Number.isFinite(seeds) ? ` of ${seeds}` : "";
+    return `${sums.seeds}${wanted} seeds, ${perMinute(sums.seeds)} a minute; ${perMinute(sums.simulatedMs / 60_000)} cluster-minutes a minute`;
   };
   await runFleet({
     processes,

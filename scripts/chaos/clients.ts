@@ -18,7 +18,7 @@ const LOCAL_SHARE = 0.3;
 const WHOLE_SHARE = 0.002;
 const TAIL_MAX = 30;
 const WHOLE_MAX = 1_000_000;
-const LEVELS: readonly ReadLevel[] = ["any", "any", "atLeast", "maxStaleness", "linearizable"];
+export const LEVELS: readonly ReadLevel[] = ["any", "any", "atLeast", "maxStaleness", "linearizable"];
 const STALENESS_MAX_MS = 800;
 /** Searches for an order stay small if a register is used for so many operations. */
 const REGISTER_OPERATIONS = 400;

@@ -7,7 +7,7 @@ import { type ClusterOptions, FileSystemStore, LittleBigCluster } from "../../sr
 import type { Violation } from "../../src/testing/checkers/operation.ts";
 import { SeededRandom } from "../../src/testing/simulator/seeded-random.ts";
 import { createWorkload } from "../../src/testing/workloads/workload.ts";
-import { Clients } from "./clients.ts";
+import { Clients, LEVELS } from "./clients.ts";
 import { Cluster } from "./cluster.ts";
 import { converge, leaveAll } from "./convergence.ts";
 import { READ_ONLY_DISK } from "./faults-disk.ts";
@@ -58,7 +58,7 @@ export async function runChaos(plan: RunPlan): Promise<RunReport> {
     const { events, others, violations: logged } = readMemberLogs(logDirectory, record.wallAtZeroMs);
     found.push(...logged, ...unexpectedEnds(cluster, others), ...cluster.digests.violations, ...judged.violations);
     const leftovers = findLeftovers(store, cluster, record);
-    found.push(...leftovers.violations);
+    found.push(...leftovers.violations, ...tooLittle(record, cluster));
     const isKept = plan.keep || found.length > 0;
     if (isKept) await keepHistory(store, directory, found);
     const { operations, faults } = record;
@@ -127,6 +127,24 @@ async function harm(plan: RunPlan, cluster: Cluster, record: RunRecord): Promise
   await clients.stop();
   for (const member of cluster.members) member.start();
   return record.nowMs();
+}
+
+/** A run in which hardly anything happened would find nothing wrong. */
+function tooLittle({ operations, faults }: RunRecord, { digests }: Cluster): Violation[] {
+  const answered = operations.filter(({ outcome }) => outcome === "ok");
+  const counts = {
+    "writes that were acknowledged": answered.filter(({ type }) => type === "write").length,
+    ...Object.fromEntries(
+      LEVELS.map((level) => [
+        `reads (${level}) that were answered`,
+        answered.filter((operation) => operation.type === "read" && operation.level === level).length,
+      ]),
+    ),
+    "faults that happened": faults.length,
+    "databases that were compared": digests.compared,
+  };
+  const missing = Object.entries(counts).filter(([, count]) => count === 0);
+  return missing.map(([what]) => ({ rule: "the run shows nothing", promise: "", text: `there are no ${what}` }));
 }
 
 function unexpectedEnds({ unexpectedEnds: ends }: Cluster, said: readonly string[]): Violation[] {

@@ -2,6 +2,7 @@ import { execFileSync } from "node:child_process";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import process from "node:process";
 
 /** Version of the machine's `sqlite3`; `undefined`, with a word about it, if there is none. */
 export const sqliteCliVersion: string | undefined = findVersion();
@@ -10,6 +11,8 @@ function findVersion(): string | undefined {
   try {
     return execFileSync("sqlite3", ["--version"], { encoding: "utf8" }).trim();
   } catch {
+    if (process.env["LBC_REQUIRE_SQLITE3"] === "1")
+      throw new Error("LBC_REQUIRE_SQLITE3 is set, and there is no sqlite3 program");
     console.warn("skipped: there is no sqlite3 program on this machine to open our files with");
     return undefined;
   }
