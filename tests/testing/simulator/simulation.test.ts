@@ -7,6 +7,8 @@ const profileNamed = (name: string) => PROFILES.find((profile) => profile.name =
 
 describe("a simulated life", () => {
   it.each([
+    ["flash", 4],
+    ["absence", 2],
     ["short", 1],
     ["short", 17],
     ["brisk", 95],
