@@ -96,6 +96,11 @@ const VARIANTS: readonly Variant[] = [
   ),
   variant("OTHER_IS_NOT_WRITTEN", "Other bytes at the number always mean that ours were not written.", "notWritten"),
   variant("HANDOVER_IS_PROOF", "That it is to lead next proves any claim of a node.", "durable", ["HANDOVER"]),
+  variant(
+    "LISTING_TELLS_A_GAP",
+    "An epoch that a listing lacks counts as trimmed, though it may have been created while that was made.",
+    "liveHistoryIsDeleted",
+  ),
   variant("FENCED_DELETES", "Who was fenced deletes the epoch, whosever it is.", "liveHistoryIsDeleted"),
 ];
 

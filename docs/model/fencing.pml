@@ -89,7 +89,7 @@ bit lateIsLast;
 
 /* ---- the nodes; the rest of each is in its process ---- */
 /* `fetching` and `restored` are used only where a variant needs time to pass there. */
-mtype = { follows, fetching, restored, leads, putting, created, readingBack, auditing, auditingNext };
+mtype = { follows, fetching, restored, leads, putting, created, readingBack, auditing, listing, auditingNext };
 /* Sets of nodes. */
 byte leading;   /* the claim is acknowledged */
 byte isLast;    /* the epoch under way is the last of this leadership */
@@ -210,6 +210,23 @@ inline notOurs(lateIsUnknown) {
   fi
 }
 
+/* The audit says that history went on, and not from ours. */
+inline withoutUs() {
+  if
+  /* So soon nothing is trimmed: objects are missing, and nobody knows what that means. */
+  :: HAS(proven, me) -> printf("node %d: cannot tell what became of its epoch %d\n", me, applied + 1)
+  :: else ->
+#ifdef LATE_IS_UNSEEN
+     notOurs(false);
+#else
+     notOurs(true);
+#endif
+     orphan = applied + 1;
+     DROP(proven, me)
+  fi;
+  endFenced()
+}
+
 /* Our object is there, and part of history as far as we know. */
 inline settle() {
   acknowledge(applied + 1);
@@ -286,6 +303,9 @@ proctype Node(byte me) {
   byte orphan;        /* the number to delete, 0: none */
   byte i;
   bit some, gap;
+  byte began;         /* what an audit's listing found at its beginning … */
+  byte sure, may;     /* … what is in it for certain, and what may be */
+  bit beyond;         /* it shows more than the next epoch */
 
 end:
   do
@@ -450,31 +470,55 @@ end:
        fi
 #endif
      }
+  /* A listing is not of one moment: what is there from its beginning to its end is in it, what comes or goes may be. */
   :: atomic { phase == auditing ->
-       list(applied + 1, some, gap);
+       i = applied + 2;
+       do
+       :: i <= EPOCHS ->
+          if
+          :: stored[i] != ABSENT -> ADD(began, i)
+          :: else
+          fi;
+          i++
+       :: else -> break
+       od;
+       i = 0;
+       phase = listing
+     }
+  :: atomic { phase == listing ->
+       i = applied + 2;
+       do
+       :: i <= EPOCHS ->
+          if
+          :: HAS(began, i) && stored[i] != ABSENT -> ADD(sure, i); ADD(may, i)
+          :: !HAS(began, i) && stored[i] == ABSENT
+          :: else -> ADD(may, i)
+          fi;
+          i++
+       :: else -> break
+       od;
+       i = applied + 2;
        if
-       :: !some ->
-          printf("node %d: audits epoch %d, nothing is after it\n", me, applied + 1);
+       :: sure == 0 ->
+          printf("node %d: audits epoch %d, nothing is after it\n", me, i - 1);
           settle()
-       :: some && stored[applied + 2] != ABSENT ->
-          phase = auditingNext
-       :: some && stored[applied + 2] == ABSENT ->
-          printf("node %d: audits epoch %d, history went on without it\n", me, applied + 1);
-#ifdef LATE_IS_UNSEEN
-          notOurs(false);
-#else
-          notOurs(true);
+       :: HAS(may, i) && (sure & ~(1 << i)) == 0 -> phase = auditingNext
+       :: (may >> (i + 1)) != 0 -> beyond = true; phase = auditingNext
+#ifdef LISTING_TELLS_A_GAP
+       :: (may >> (i + 1)) != 0 && !HAS(sure, i) ->
+          printf("node %d: audits epoch %d, a listing shows a later one and not the next\n", me, i - 1);
+          withoutUs()
 #endif
-          orphan = applied + 1;
-          DROP(proven, me);
-          endFenced()
        fi;
-       some = 0; gap = 0
+       i = 0; began = 0; sure = 0; may = 0
      }
   :: atomic { phase == auditingNext ->
        i = applied + 2;
        if
-       :: stored[i] == ABSENT -> phase = auditing
+       :: stored[i] == ABSENT && !beyond -> phase = auditing
+       :: stored[i] == ABSENT && beyond ->
+          printf("node %d: audits epoch %d, history went on without it\n", me, i - 1);
+          withoutUs()
        :: stored[i] != ABSENT && builtOn[i] == OURS ->
           printf("node %d: audits epoch %d, the next one builds on it\n", me, i - 1);
           acknowledge(i - 1);
@@ -486,16 +530,9 @@ end:
           endFenced()
        :: stored[i] != ABSENT && builtOn[i] != OURS ->
           printf("node %d: audits epoch %d, the next one builds on another\n", me, i - 1);
-#ifdef LATE_IS_UNSEEN
-          notOurs(false);
-#else
-          notOurs(true);
-#endif
-          orphan = i - 1;
-          DROP(proven, me);
-          endFenced()
+          withoutUs()
        fi;
-       i = 0
+       i = 0; beyond = 0
      }
   /* In the background, in whatever role. */
   :: atomic { orphan != 0 ->
@@ -563,6 +600,8 @@ end:
        DROP(progress, me);
        life++;
        orphan = 0;
+       began = 0;
+       beyond = 0;
        applied = 0;
        state = ABSENT;
        if

@@ -174,7 +174,7 @@ export const COMMIT_MUTANTS: readonly Mutant[] = [
   mutant(
     "listing-proves-a-gap",
     "P1",
-    "An epoch that a listing lacks counts as trimmed, though it may have been created while the listing was made.",
+    "LISTING_TELLS_A_GAP: an epoch that a listing lacks counts as trimmed, though it may have been created meanwhile.",
     asks(
       'if (newest === undefined) return "none";\n',
       'if (newest === undefined) return "none";\n    if ((await listLaterEpochs(store, epoch, this.#signal))[0] !== epoch + 1) return "withoutUs";\n',
