@@ -6,6 +6,7 @@ const ASKS = "src/node/epoch-requests.ts";
 const PROTOCOL = { test: "tests/protocol/commit.test.ts" };
 const NODE = { test: "tests/node/commit.test.ts" };
 const SIMULATOR = { sim: { seeds: 200 } };
+const ABSENCES = { sim: { seeds: 200, profile: "absence" } };
 
 const decides = (find: string, replace: string) => ({ file: DECIDES, find, replace });
 const asks = (find: string, replace: string) => ({ file: ASKS, find, replace });
@@ -20,14 +21,14 @@ export const COMMIT_MUTANTS: readonly Mutant[] = [
       "    const { store } = this.#parts;\n    store.put(",
       '    const { store } = this.#parts;\n    queueMicrotask(() => this.#answer({ type: "putAnswered", outcome: "created" }));\n    store.put(',
     ),
-    [NODE, SIMULATOR],
+    [SIMULATOR, NODE],
   ),
   mutant(
     "put-unconditionally",
     "P2",
     "An epoch overwrites whatever is at its number.",
     asks("{ ifAbsent: true, signal: this.#signal }", "{ ifAbsent: false, signal: this.#signal }"),
-    [NODE, { test: "tests/node/election.test.ts" }, SIMULATOR],
+    [SIMULATOR, NODE, { test: "tests/node/election.test.ts" }],
   ),
   mutant(
     "put-cut-short",
@@ -54,7 +55,7 @@ export const COMMIT_MUTANTS: readonly Mutant[] = [
       'return resume(state, "readingBack", { ...phase.attempt, failures: 0 });',
       "return created(state, phase.attempt, settings, moment);",
     ),
-    [PROTOCOL, SIMULATOR],
+    [SIMULATOR, PROTOCOL],
   ),
   mutant(
     "exists-is-fenced",
@@ -64,7 +65,7 @@ export const COMMIT_MUTANTS: readonly Mutant[] = [
       'return resume(state, "readingBack", { ...phase.attempt, failures: 0 });',
       'return end(state, "fenced", "notWritten", false);',
     ),
-    [PROTOCOL, NODE, SIMULATOR],
+    [SIMULATOR, PROTOCOL, NODE],
   ),
   mutant(
     "timeout-is-not-written",
@@ -74,7 +75,7 @@ export const COMMIT_MUTANTS: readonly Mutant[] = [
       "      return pause(\n        state,\n        isFirstFailure(",
       '      if (event.outcome === "failed") return end(state, "fenced", "notWritten", false);\n      return pause(\n        state,\n        isFirstFailure(',
     ),
-    [PROTOCOL, NODE, SIMULATOR],
+    [SIMULATOR, PROTOCOL, NODE],
   ),
   mutant(
     "failed-put-never-read-back",
@@ -102,7 +103,7 @@ export const COMMIT_MUTANTS: readonly Mutant[] = [
     "P1",
     "NO_AUDIT: after a pause the store is not asked for later epochs.",
     decides("if (elapsedMs(state.provenAt, moment) > settings.sessionTimeoutMs)", "if (!state.provenAt)"),
-    [PROTOCOL, NODE, SIMULATOR],
+    [ABSENCES, PROTOCOL, NODE],
   ),
   mutant(
     "audit-by-one-clock",
@@ -112,7 +113,7 @@ export const COMMIT_MUTANTS: readonly Mutant[] = [
       "if (elapsedMs(state.provenAt, moment) > settings.sessionTimeoutMs)",
       "if (moment.nowMs - state.provenAt.ms > settings.sessionTimeoutMs)",
     ),
-    [PROTOCOL, SIMULATOR],
+    [ABSENCES, PROTOCOL],
   ),
   mutant(
     "no-audit-after-read-back",
@@ -139,7 +140,7 @@ export const COMMIT_MUTANTS: readonly Mutant[] = [
       'return end(state, "fenced", fateOfOther(attempt, moment), true);',
       "return acknowledged(state, attempt, settings, moment);",
     ),
-    [PROTOCOL, NODE, SIMULATOR],
+    [ABSENCES, PROTOCOL, NODE],
   ),
   mutant(
     "audit-denies-successor",

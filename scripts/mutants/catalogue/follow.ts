@@ -10,6 +10,7 @@ const EDGES = { test: "tests/protocol/follow-edges.test.ts" };
 const NODE = { test: "tests/node/follow.test.ts" };
 const ELECTION = { test: "tests/node/election.test.ts" };
 const SIMULATOR = { sim: { seeds: 200 } };
+const ABSENCES = { sim: { seeds: 200, profile: "absence" } };
 
 const decides = (find: string, replace: string): Edit => ({ file: DECIDES, find, replace });
 const does = (find: string, replace: string): Edit => ({ file: DOES, find, replace });
@@ -97,7 +98,7 @@ export const FOLLOW_MUTANTS: readonly Mutant[] = [
       find: "return Math.max(now.nowMs - since.ms, now.wallMs - since.wallMs);",
       replace: "return Math.max(now.nowMs - since.ms, Number.NEGATIVE_INFINITY);",
     },
-    [{ test: "tests/protocol/commit.test.ts" }, PROTOCOL],
+    [ABSENCES, { test: "tests/protocol/commit.test.ts" }, PROTOCOL],
   ),
   mutant(
     "fenced-is-progress",

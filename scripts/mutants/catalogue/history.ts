@@ -10,6 +10,7 @@ const DAMAGE = { test: "tests/node/damage.test.ts" };
 const FORK = { test: "tests/history/fork.test.ts" };
 const EXPORT = { test: "tests/history/export.test.ts" };
 const SIMULATOR = { sim: { seeds: 200 } };
+const ABSENCES = { sim: { seeds: 200, profile: "absence" } };
 
 const retention = (find: string, replace: string): Edit => ({ file: "src/history/retention.ts", find, replace });
 const boundary = (find: string, replace: string): Edit => ({ file: "src/protocol/retention.ts", find, replace });
@@ -69,7 +70,7 @@ export const HISTORY_MUTANTS: readonly Mutant[] = [
       'return kind === "pack" ? epoch <= boundary : epoch < boundary;',
       "return kind !== undefined && epoch <= boundary + 1;",
     ),
-    [RETENTION, SIMULATOR],
+    [ABSENCES, RETENTION],
   ),
   mutant(
     "trim-young",

@@ -201,7 +201,7 @@ export const LEADERSHIP_MUTANTS: readonly Mutant[] = [
     "P6",
     "Transactions that wait when a rollback comes are acknowledged with it, and are not there.",
     leadership("    this.#dropBatch(rolledBack(rollback.target.epoch));\n", ""),
-    [ROLLBACK],
+    [SIMULATOR, ROLLBACK],
   ),
   mutant(
     "seal-failure-resolves",
@@ -249,7 +249,7 @@ export const LEADERSHIP_MUTANTS: readonly Mutant[] = [
       "    this.#requests.put(sealed);\n",
       "    this.#requests.put(sealed);\n    if (this.#wasLeading) this.#events.onDurable({ epoch, wal: sealed.wal.bytes, hash: sealed.hash(), transactions: 0, latencyMs: 0 });\n",
     ),
-    [{ test: "tests/node/push.test.ts" }, SIMULATOR],
+    [SIMULATOR, { test: "tests/node/push.test.ts" }],
   ),
   mutant(
     "barrier-is-passed-on",
@@ -280,21 +280,21 @@ export const LEADERSHIP_MUTANTS: readonly Mutant[] = [
       "await this.#reach((await this.#node.barrier(signal, timeoutMs)).epoch, signal, timeoutMs);",
       "await this.#reach(this.#node.epoch(), signal, timeoutMs);",
     ),
-    [SYNC, SIMULATOR],
+    [SIMULATOR, SYNC],
   ),
   mutant(
     "at-least-does-not-wait",
     "P4",
     "A read that asks for an epoch shows what the node has.",
     syncing("if (this.#node.epoch() >= epoch) return;", "if (this.#node.epoch() >= 0) return;"),
-    [FOLLOW, SIMULATOR],
+    [SIMULATOR, FOLLOW],
   ),
   mutant(
     "staleness-not-asked",
     "P4",
     "A read that bounds its staleness asks nobody.",
     syncing("!isFresh(this.#node.provenAt()); ) {", "!isFresh(this.#node.provenAt()) && maxStalenessMs < 0; ) {"),
-    [SYNC, SIMULATOR],
+    [SIMULATOR, SYNC],
   ),
   mutant(
     "staleness-by-one-clock",
@@ -308,7 +308,7 @@ export const LEADERSHIP_MUTANTS: readonly Mutant[] = [
     "P4",
     "A leader takes itself for fresh, however long ago it proved that it leads.",
     syncing("if (leadingAgeMs > maxStalenessMs) await", "if (leadingAgeMs > Number.MAX_VALUE) await"),
-    [SYNC, SIMULATOR],
+    [SIMULATOR, SYNC],
   ),
   mutant(
     "missing-is-current",

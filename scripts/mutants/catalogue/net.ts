@@ -10,6 +10,7 @@ const PUBLISHER = { test: "tests/node/publisher.test.ts" };
 const CLIENT = { test: "tests/node/leader-client.test.ts" };
 const NETWORK = { test: "tests/node/network.test.ts" };
 const PEER = { test: "tests/net/peer.test.ts" };
+const SIMULATOR = { sim: { seeds: 200 } };
 
 const auth = (find: string, replace: string): Edit => ({ file: "src/net/auth.ts", find, replace });
 const publisher = (find: string, replace: string): Edit => ({ file: "src/node/publisher.ts", find, replace });
@@ -218,7 +219,7 @@ export const NET_MUTANTS: readonly Mutant[] = [
       find: 'return isRepeatable || error.details["sent"] === false;',
       replace: "return isRepeatable || error !== undefined;",
     },
-    [CLIENT],
+    [SIMULATOR, CLIENT],
   ),
   mutant(
     "lost-connection-is-an-end",

@@ -72,7 +72,7 @@ export const SQLITE_MUTANTS: readonly Mutant[] = [
       "    this.#sealed = wal;\n    this.#file.setSource(",
       "    this.#image.apply(wal);\n    this.#sealed = wal;\n    this.#file.setSource(",
     ),
-    [ISOLATION, WRITER, SIMULATOR],
+    [SIMULATOR, ISOLATION, WRITER],
   ),
   {
     id: "reads-the-overlay",
@@ -143,7 +143,7 @@ export const SQLITE_MUTANTS: readonly Mutant[] = [
       find: "for (const start of [CHANGE_COUNTER, VERSION_VALID_FOR]) {",
       replace: "for (const start of [] as number[]) {",
     },
-    [ISOLATION, SIMULATOR],
+    [SIMULATOR, ISOLATION],
   ),
   mutant(
     "reader-is-not-released",
@@ -192,7 +192,7 @@ export const SQLITE_MUTANTS: readonly Mutant[] = [
     "P6",
     "What a transaction function did before it threw stays in the batch.",
     writer("    this.#rollbackTo.run(undefined);\n", ""),
-    [NEIGHBOURS],
+    [SIMULATOR, NEIGHBOURS],
   ),
   mutant(
     "foreign-keys-not-checked",
