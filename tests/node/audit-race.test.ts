@@ -20,18 +20,29 @@ import { settle, until, within } from "../support/wait.ts";
 
 const quiet = { settings: QUIET };
 
-test("an audit whose next epoch is trimmed between its listing and its reading acknowledges nothing", async () => {
+/** Both at the epoch `before`. */
+async function leaderAndStandby() {
   const store = await newStore();
   const leader = await lead(store, quiet);
   const before = await createTable(leader.node);
   const standby = await join("leader", store, quiet);
   await standby.node.sync({ atLeast: before });
+  return { store, leader, standby, before };
+}
 
+/** The leader has sealed an epoch that never left it; the standby leads. */
+async function pausedAndReplaced() {
+  const { store, leader, standby, before } = await leaderAndStandby();
   leader.faults.onCall = () => ({ kind: "fail_before" });
   const ack = failureOf(insert(leader.node, "lost"));
   await settle();
   passSilence(standby);
   await standby.node.waitForLeadership({ timeoutMs: 10_000 });
+  return { store, leader, standby, before, ack };
+}
+
+test("an audit whose next epoch is trimmed between its listing and its reading acknowledges nothing", async () => {
+  const { store, leader, standby, before, ack } = await pausedAndReplaced();
   for (let count = 0; count < 4; count++) await insert(standby.node, `theirs ${count}`);
   const head = standby.node.epoch.current;
   await putSnapshot(store, head);
@@ -56,17 +67,7 @@ test("an audit whose next epoch is trimmed between its listing and its reading a
 });
 
 test("an audit whose only later epoch is trimmed between its listing and its reading asks again, and acknowledges nothing", async () => {
-  const store = await newStore();
-  const leader = await lead(store, quiet);
-  const before = await createTable(leader.node);
-  const standby = await join("leader", store, quiet);
-  await standby.node.sync({ atLeast: before });
-
-  leader.faults.onCall = () => ({ kind: "fail_before" });
-  const ack = failureOf(insert(leader.node, "lost"));
-  await settle();
-  passSilence(standby);
-  await standby.node.waitForLeadership({ timeoutMs: 10_000 });
+  const { store, leader, standby, before, ack } = await pausedAndReplaced();
   await insert(standby.node, "theirs");
   const head = standby.node.epoch.current;
   expect(head).toBe(before + 2);
@@ -93,11 +94,7 @@ test("an audit whose only later epoch is trimmed between its listing and its rea
 });
 
 test("P6: a listing that lacks the next epoch, as it was created while it was made, is no reason to delete what is built upon", async () => {
-  const store = await newStore();
-  const leader = await lead(store, quiet);
-  const before = await createTable(leader.node);
-  const standby = await join("leader", store, quiet);
-  await standby.node.sync({ atLeast: before });
+  const { store, leader, standby, before } = await leaderAndStandby();
 
   let isCut = true;
   let audits = 0;
@@ -127,17 +124,7 @@ test("P6: a listing that lacks the next epoch, as it was created while it was ma
 });
 
 test("P3: a leader whose number holds what nobody can read gives up, and follows", async () => {
-  const store = await newStore();
-  const leader = await lead(store, quiet);
-  const before = await createTable(leader.node);
-  const standby = await join("leader", store, quiet);
-  await standby.node.sync({ atLeast: before });
-
-  leader.faults.onCall = () => ({ kind: "fail_before" });
-  const ack = failureOf(insert(leader.node, "lost"));
-  await settle();
-  passSilence(standby);
-  await standby.node.waitForLeadership({ timeoutMs: 10_000 });
+  const { store, leader, standby, before, ack } = await pausedAndReplaced();
   await insert(standby.node, "theirs");
   const head = standby.node.epoch.current;
   await putSnapshot(store, head);

@@ -19,6 +19,7 @@ import type { Profile } from "./profile.ts";
 import { Scrutiny } from "./scrutiny.ts";
 import { SeededRandom } from "./seeded-random.ts";
 import type { SqliteLease, SqlitePool } from "./sqlite-pool.ts";
+import { LANDING_MS_MAX } from "./store.ts";
 import { Witness } from "./witness.ts";
 
 export interface SimulationOptions {
@@ -204,9 +205,10 @@ class Simulation {
     }
     await this.#rollBack();
     await this.#expectLevel();
-    const boundary = this.#witness.snapshotBefore(time.nowMs - settings.retentionMs);
-    await this.#lookBack(boundary ?? 0);
+    await this.#lookBack(this.#witness.snapshotBefore(time.nowMs - settings.retentionMs) ?? 0);
     if (!acrossRetention || this.#isOver) return;
+    // Snapshots that landed late may hold the retention up for as long as they were late.
+    const boundary = this.#witness.snapshotBefore(time.nowMs - settings.retentionMs - LANDING_MS_MAX);
     await this.#pass(3 * (settings.retentionIntervalMs ?? 0));
     this.#scrutiny.checkBounded(boundary);
   }
