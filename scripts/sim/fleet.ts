@@ -23,20 +23,26 @@ export interface FleetOptions {
 
 /** Resolves when every seed is done, or `onAnswer` ended it. */
 export async function runFleet(options: FleetOptions): Promise<void> {
-  const children = new Set<ChildProcess>();
-  let isOver = false;
-  const end = () => {
-    isOver = true;
-    for (const child of children) child.disconnect();
-  };
+  const fleet: Fleet = { children: new Set(), isOver: false };
   const runOneAfterTheOther = async () => {
-    while (!isOver && !(await runProcess(options, children, end)));
+    while (!fleet.isOver && !(await runProcess(options, fleet)));
   };
   await Promise.all(Array.from({ length: options.processes }, runOneAfterTheOther));
 }
 
+interface Fleet {
+  readonly children: Set<ChildProcess>;
+  isOver: boolean;
+}
+
+function end(fleet: Fleet): void {
+  fleet.isOver = true;
+  for (const child of fleet.children) if (child.connected) child.disconnect();
+}
+
 /** Gives whether it found no seed left. Rejects if the process does not even begin. */
-function runProcess(options: FleetOptions, children: Set<ChildProcess>, end: () => void): Promise<boolean> {
+function runProcess(options: FleetOptions, fleet: Fleet): Promise<boolean> {
+  const { children } = fleet;
   return new Promise((resolve, reject) => {
     const child = fork(WORKER, { stdio: ["ignore", "inherit", "pipe", "ipc"] });
     let assignment: Assignment | undefined;
@@ -61,11 +67,12 @@ function runProcess(options: FleetOptions, children: Set<ChildProcess>, end: () 
       assignment = undefined;
       isReady = true;
       if (message === "ready" || options.onAnswer(message)) goOn();
-      else end();
+      else end(fleet);
     });
     child.on("exit", (code) => {
       children.delete(child);
-      if (!isReady) reject(new Error(`a process that simulates cannot begin:\n${errors}`));
+      // One that was still about to begin when it was over cannot even say so.
+      if (!isReady && !fleet.isOver) reject(new Error(`a process that simulates cannot begin:\n${errors}`));
       if (assignment !== undefined && code !== 0) options.onDeath(assignment, errors);
       resolve(isDone);
     });
