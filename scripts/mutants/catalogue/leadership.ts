@@ -201,7 +201,7 @@ export const LEADERSHIP_MUTANTS: readonly Mutant[] = [
     "P6",
     "Transactions that wait when a rollback comes are acknowledged with it, and are not there.",
     leadership("    this.#dropBatch(rolledBack(rollback.target.epoch));\n", ""),
-    [SIMULATOR, ROLLBACK],
+    [ROLLBACK],
   ),
   mutant(
     "seal-failure-resolves",
