@@ -15,15 +15,8 @@ async function endOfLife(runtime: RuntimeName, seed: number, profile: string): P
   return stdout.trimEnd().split("\n").at(-1);
 }
 
-test.each([
-  ["flash", 7],
-  ["absence", 3],
-])(
-  "a life of the kind %s has the same trace on all runtimes (seed %i)",
-  async (profile, seed) => {
-    const [node, deno, bun] = await Promise.all(RUNTIMES.map((runtime) => endOfLife(runtime, seed, profile)));
-    expect(node).toMatch(/^trace [0-9a-f]{8}, \d+ events, \d+ epochs$/);
-    expect([deno, bun]).toEqual([node, node]);
-  },
-  120_000,
-);
+test("a life has the same trace on all runtimes", async () => {
+  const [node, deno, bun] = await Promise.all(RUNTIMES.map((runtime) => endOfLife(runtime, 7, "flash")));
+  expect(node).toMatch(/^trace [0-9a-f]{8}, \d+ events, \d+ epochs$/);
+  expect([deno, bun]).toEqual([node, node]);
+}, 120_000);
