@@ -5,7 +5,7 @@
  *
  * ```
  * npm run model               everything that belongs to the sources
- * npm run model -- --deep     also the largest configurations: ten minutes, 6 GB
+ * npm run model -- --deep     also the largest configurations: ten minutes, 4 GB
  * npm run model -- --pin      writes the counterexamples anew
  * ```
  */
