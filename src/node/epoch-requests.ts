@@ -4,7 +4,7 @@ import { errorMessage, isClusterError } from "../errors.ts";
 import { walKey } from "../format/keys.ts";
 import { parseWal, type Wal } from "../format/wal.ts";
 import { listLaterEpochs } from "../history/listing.ts";
-import type { CommitEvent } from "../protocol/commit.ts";
+import type { AuditAnswer, CommitEvent } from "../protocol/commit.ts";
 import type { Replica } from "../sqlite/replica.ts";
 import type { StoredObject } from "../store/store.ts";
 import type { NodeParts } from "./parts.ts";
@@ -51,7 +51,10 @@ export class EpochRequests {
     const { store, log } = this.#parts;
     const reading = store.get(walKey(epoch), { signal: this.#signal });
     reading
-      .then((object) => (object === undefined ? "missing" : whose(object, wal.bytes)))
+      .then((object) => {
+        if (object === undefined) return "missing";
+        return this.#readable(epoch, () => whose(object, wal.bytes)) ?? "damaged";
+      })
       .then(
         (found) => {
           log({ level: "info", event: "put_read_back", epoch, found });
@@ -59,7 +62,7 @@ export class EpochRequests {
         },
         (error: unknown) => {
           this.#warn("read_back_failed", epoch, error);
-          this.#answer({ type: "readBackAnswered", found: isUnreadable(error) ? "damaged" : "failed" });
+          this.#answer({ type: "readBackAnswered", found: "failed" });
         },
       );
   }
@@ -75,12 +78,12 @@ export class EpochRequests {
       },
       (error: unknown) => {
         this.#warn("audit_failed", epoch, error);
-        this.#answer({ type: "auditAnswered", found: isUnreadable(error) ? "damaged" : "failed" });
+        this.#answer({ type: "auditAnswered", found: "failed" });
       },
     );
   }
 
-  async #findLater(own: OwnEpoch): Promise<"none" | "successor" | "withoutUs" | "unknown" | "failed"> {
+  async #findLater(own: OwnEpoch): Promise<AuditAnswer> {
     const { epoch, wal } = own;
     const { store } = this.#parts;
     const newest = (await listLaterEpochs(store, epoch, this.#signal)).at(-1);
@@ -90,18 +93,26 @@ export class EpochRequests {
     const next = await store.get(walKey(epoch + 1), { signal: this.#signal });
     // If it was the last one itself, and is gone, the next listing tells.
     if (next === undefined) return newest > epoch + 1 ? "withoutUs" : "failed";
-    const answer = this.#replica.state.isSuccessor(wal, own.hash(), next.bytes, next.key);
+    const { state } = this.#replica;
+    const answer = this.#readable(epoch + 1, () => state.isSuccessor(wal, own.hash(), next.bytes, next.key));
+    if (answer === undefined) return "damaged";
     return answer === "yes" ? "successor" : answer === "no" ? "withoutUs" : "unknown";
+  }
+
+  /** `undefined` if the object is there, and is nothing that this version can read. */
+  #readable<T>(epoch: number, read: () => T): T | undefined {
+    try {
+      return read();
+    } catch (error) {
+      if (!isClusterError(error)) throw error;
+      this.#warn("epoch_unreadable", epoch, error);
+      return undefined;
+    }
   }
 
   #warn(event: string, epoch: number, error: unknown): void {
     if (!this.#signal.aborted) this.#parts.log({ level: "warn", event, epoch, reason: errorMessage(error) });
   }
-}
-
-/** The object is there, and is nothing that this version can read. */
-function isUnreadable(error: unknown): boolean {
-  return isClusterError(error) && (error.kind === "corrupt" || error.kind === "invalid");
 }
 
 /**

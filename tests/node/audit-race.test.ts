@@ -1,6 +1,8 @@
 /** P1: an audit while history goes on (docs/architecture.md §4). */
 import { expect, test } from "vitest";
+import { ClusterError } from "../../src/errors.ts";
 import { walKey } from "../../src/format/keys.ts";
+import { UNREADABLE_MAX } from "../../src/protocol/commit.ts";
 import { failureOf } from "../store/failure.ts";
 import {
   AWAY_MS,
@@ -136,4 +138,19 @@ test("P3: a leader whose number holds what nobody can read gives up, and follows
   await until("the step back", () => leader.node.role.current === "standby");
   await leader.node.sync({ atLeast: head });
   expect(namesIn(leader.node)).toEqual(["proof", "theirs"]);
+});
+
+test("a store that refuses a leader's questions for a while is no reason to give up", async () => {
+  const { leader, before } = await leaderAndStandby();
+  let puts = 0;
+  let questions = 0;
+  const error = new ClusterError("invalid", "store_forbidden", "the credentials have expired");
+  leader.faults.onCall = ({ operation }) => {
+    // Its answer is lost; then reading back is forbidden, more often than what cannot be read is read again.
+    if (operation === "put" && puts++ === 0) return { kind: "fail_after" };
+    return operation === "get" && questions++ < UNREADABLE_MAX + 2 ? { kind: "fail_before", error } : undefined;
+  };
+  expect((await within("the ack", insert(leader.node, "ours"))).epoch).toBe(before + 1);
+  expect(questions).toBeGreaterThan(UNREADABLE_MAX);
+  expect(leader.node.role.current).toBe("leader");
 });
