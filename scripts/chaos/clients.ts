@@ -1,6 +1,6 @@
 /** Clients that write and read through all members, one thing at a time each, and write down what they were told. */
 import { setTimeout as sleep } from "node:timers/promises";
-import type { Outcome, ReadLevel } from "../../src/testing/checkers/operation.ts";
+import { type Outcome, READ_LEVELS, type ReadLevel } from "../../src/testing/checkers/operation.ts";
 import { SeededRandom } from "../../src/testing/simulator/seeded-random.ts";
 import { LIST_COUNT } from "../../src/testing/workloads/list-append.ts";
 import type { RegisterReading } from "../../src/testing/workloads/registers.ts";
@@ -18,7 +18,7 @@ const LOCAL_SHARE = 0.3;
 const WHOLE_SHARE = 0.002;
 const TAIL_MAX = 30;
 const WHOLE_MAX = 1_000_000;
-export const LEVELS: readonly ReadLevel[] = ["any", "any", "atLeast", "maxStaleness", "linearizable"];
+const LEVELS: readonly ReadLevel[] = ["any", ...READ_LEVELS];
 const STALENESS_MAX_MS = 800;
 /** Searches for an order stay small if a register is used for so many operations. */
 const REGISTER_OPERATIONS = 400;

@@ -4,10 +4,10 @@ import { join } from "node:path";
 import process from "node:process";
 import { setTimeout as sleep } from "node:timers/promises";
 import { type ClusterOptions, FileSystemStore, LittleBigCluster } from "../../src/mod.ts";
-import type { Violation } from "../../src/testing/checkers/operation.ts";
+import { READ_LEVELS, type Violation } from "../../src/testing/checkers/operation.ts";
 import { SeededRandom } from "../../src/testing/simulator/seeded-random.ts";
 import { createWorkload } from "../../src/testing/workloads/workload.ts";
-import { Clients, LEVELS } from "./clients.ts";
+import { Clients } from "./clients.ts";
 import { Cluster } from "./cluster.ts";
 import { converge, leaveAll } from "./convergence.ts";
 import { READ_ONLY_DISK } from "./faults-disk.ts";
@@ -135,7 +135,7 @@ function tooLittle({ operations, faults }: RunRecord, { digests }: Cluster): Vio
   const counts = {
     "writes that were acknowledged": answered.filter(({ type }) => type === "write").length,
     ...Object.fromEntries(
-      LEVELS.map((level) => [
+      READ_LEVELS.map((level) => [
         `reads (${level}) that were answered`,
         answered.filter((operation) => operation.type === "read" && operation.level === level).length,
       ]),

@@ -102,11 +102,16 @@ export class RequestServer {
   }
 
   #report(event: string, request: Request, error: unknown): void {
-    const path = new URL(request.url).pathname;
-    // Who goes away makes handlers fail that read from him, or listen to his signal: nobody's mistake.
-    const level = request.signal.aborted ? "debug" : "error";
-    this.#options.log({ level, event, method: request.method, path, error: errorMessage(error) });
+    reportFailure(this.#options.log, event, request, error);
   }
+}
+
+/** Tells the log what became of a request, not the client. */
+export function reportFailure(log: Log, event: string, request: Request, error: unknown): void {
+  const path = new URL(request.url).pathname;
+  // Who goes away makes handlers fail that read from him, or listen to his signal: nobody's mistake.
+  const level = request.signal.aborted ? "debug" : "error";
+  log({ level, event, method: request.method, path, error: errorMessage(error) });
 }
 
 /**
@@ -128,7 +133,7 @@ function tooLarge(error: BodyTooLarge): Response {
 }
 
 /** Says nothing about the cause: its message may hold what the client must not see. */
-function internalError(): Response {
+export function internalError(): Response {
   return Response.json({ error: "internal error" }, { status: 500 });
 }
 

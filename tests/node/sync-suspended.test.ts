@@ -17,13 +17,18 @@ import {
 } from "../support/cluster.ts";
 import { settle, until } from "../support/wait.ts";
 
-test("sync to a staleness does not count the time of a suspension as nothing: it asks again", async () => {
+/** A leader whose stream nobody can open, and a follower at its epoch that asks the store for nothing by itself. */
+async function unconnected() {
   const store = await newStore();
   const leader = await lead(store, { settings: QUIET, join: UNREACHABLE });
   await createTable(leader.node);
-  // Asks the store for nothing by itself.
   const follower = await join("follower", store, { settings: { ...QUIET, pollIntervalMs: 60_000 } });
   await follower.node.sync({ atLeast: leader.node.epoch.current });
+  return { store, leader, follower };
+}
+
+test("sync to a staleness does not count the time of a suspension as nothing: it asks again", async () => {
+  const { leader, follower } = await unconnected();
   await follower.node.sync({ maxStalenessMs: 0 });
   await settle();
   await insert(leader.node, "while it was suspended");
@@ -33,11 +38,7 @@ test("sync to a staleness does not count the time of a suspension as nothing: it
 });
 
 test("a question that was under way during a suspension proves nothing: what is missing may have been trimmed", async () => {
-  const store = await newStore();
-  const leader = await lead(store, { settings: QUIET, join: UNREACHABLE });
-  await createTable(leader.node);
-  const follower = await join("follower", store, { settings: { ...QUIET, pollIntervalMs: 60_000 } });
-  await follower.node.sync({ atLeast: leader.node.epoch.current });
+  const { store, leader, follower } = await unconnected();
   await settle();
   for (const name of ["a", "b", "c"]) await insert(leader.node, name);
   const { head } = follower.faults;

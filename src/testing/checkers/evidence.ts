@@ -68,7 +68,7 @@ export class Evidence {
     this.acknowledged = acknowledged;
     this.reads = reads;
     this.earliestEpoch = timeline.earliestEpoch ?? 0;
-    this.stretches = stretchesOf(timeline, this.earliestEpoch);
+    this.stretches = stretchesOf(timeline);
     this.durable = new KnownEpochs(operations, (operation) => this.shownDurable(operation));
   }
 
@@ -92,7 +92,7 @@ export class Evidence {
   }
 }
 
-function stretchesOf({ newestEpoch, rollbacks }: Timeline, earliestEpoch: number): readonly Stretch[] {
+export function stretchesOf({ earliestEpoch = 0, newestEpoch, rollbacks }: Timeline): readonly Stretch[] {
   const isWithin = (epoch: number) => epoch > earliestEpoch && epoch <= newestEpoch;
   const starts = [earliestEpoch, ...[...(rollbacks?.keys() ?? [])].filter(isWithin)];
   starts.sort((a, b) => a - b);

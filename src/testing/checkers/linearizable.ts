@@ -28,8 +28,8 @@ export interface LinearizabilityLimits {
   readonly operationsMax?: number;
   /** Placed operations in the search of one register, also of one that did not help. *Default* 1 000 000. */
   readonly stepsMax?: number;
-  /** What registers hold at first. *Default* `null`. */
-  readonly initial?: RegisterValue;
+  /** What registers hold at first, all of them or each. *Default* `null`. */
+  readonly initial?: RegisterValue | ((register: string) => RegisterValue);
 }
 
 const OPERATIONS_MAX = 20_000;
@@ -66,7 +66,8 @@ export function checkLinearizable(
   }
   let undecided: LinearizabilityResult | undefined;
   for (const [register, ofRegister] of byRegister) {
-    const result = checkRegister(register, ofRegister, { operationsMax, stepsMax, initial });
+    const value = typeof initial === "function" ? initial(register) : initial;
+    const result = checkRegister(register, ofRegister, { operationsMax, stepsMax, initial: value });
     if (result.verdict === "violated") return result;
     if (result.verdict === "undecided") undecided ??= result;
   }
@@ -76,7 +77,7 @@ export function checkLinearizable(
 function checkRegister(
   register: string,
   operations: readonly RegisterOperation[],
-  { operationsMax, stepsMax, initial }: Required<LinearizabilityLimits>,
+  { operationsMax, stepsMax, initial }: Required<LinearizabilityLimits> & { readonly initial: RegisterValue },
 ): LinearizabilityResult {
   if (operations.length > operationsMax)
     return {

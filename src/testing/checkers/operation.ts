@@ -7,7 +7,10 @@
  */
 
 /** How fresh a read had to be: see `ClusterNode.sync`. */
-export type ReadLevel = "any" | "atLeast" | "maxStaleness" | "linearizable";
+export type ReadLevel = (typeof READ_LEVELS)[number];
+
+/** All of them. */
+export const READ_LEVELS = ["any", "atLeast", "maxStaleness", "linearizable"] as const;
 
 /**
  * How an operation ended.

@@ -3,7 +3,13 @@ import { defer } from "../../base/deferred.ts";
 import { isClusterError } from "../../errors.ts";
 import type { SyncLevel } from "../../node/syncing.ts";
 import type { Db } from "../../sqlite/reader.ts";
-import type { Outcome, ReadLevel, ReadOperation, Violation } from "../checkers/operation.ts";
+import {
+  type Outcome,
+  READ_LEVELS,
+  type ReadLevel,
+  type ReadOperation,
+  type Violation,
+} from "../checkers/operation.ts";
 import { CHECK_LOG_TABLE } from "../workloads/check-log.ts";
 import { LIST_COUNT } from "../workloads/list-append.ts";
 import type { RegisterReading } from "../workloads/registers.ts";
@@ -93,7 +99,7 @@ export class Client {
     else if (random.chance(0.03)) await this.#writeNothing(member);
     else if (random.chance(0.025)) await this.readPast(member, random.int(0, member.node?.epoch.current ?? 0));
     else if (random.chance(0.55)) await this.write(member);
-    else await this.read(member, random.pick(["any", "any", "atLeast", "maxStaleness", "linearizable"]));
+    else await this.read(member, random.pick(["any", ...READ_LEVELS]));
   }
 
   /** Gives whether it was acknowledged. */

@@ -1,6 +1,8 @@
 /** The server's side of the simulated network: answers requests as `net/server.ts` does, without sockets. */
-import { ClusterError, errorMessage } from "../../errors.ts";
+import { silent } from "../../base/log.ts";
+import { ClusterError } from "../../errors.ts";
 import type { ConnectionInfo } from "../../net/connection-info.ts";
+import { internalError, reportFailure } from "../../net/serve-request.ts";
 import { CLOSE_GRACE_MS, type Listener, type ListenOptions, SERVER_LIMITS } from "../../net/server.ts";
 import type { Channel, Message } from "./channel.ts";
 import type { SimulatedProcess } from "./process.ts";
@@ -162,16 +164,8 @@ export class ServerSide {
     try {
       return await this.#options.fetch(request, connectionInfo(this.#from));
     } catch (error) {
-      const level = request.signal.aborted ? "debug" : "error";
-      const { pathname: path } = new URL(request.url);
-      this.#options.log?.({
-        level,
-        event: "http_handler_failed",
-        method: request.method,
-        path,
-        error: errorMessage(error),
-      });
-      return Response.json({ error: "internal error" }, { status: 500 });
+      reportFailure(this.#options.log ?? silent, "http_handler_failed", request, error);
+      return internalError();
     }
   }
 

@@ -4,7 +4,7 @@
  */
 import type { LogEvent } from "../../base/log.ts";
 import { RetryingStore } from "../../store/retrying-store.ts";
-import type { Violation } from "../checkers/operation.ts";
+import { READ_LEVELS, type Violation } from "../checkers/operation.ts";
 import { planAbsences } from "./absence-plan.ts";
 import { CLOCK_RATE_ERROR, Client } from "./client.ts";
 import { clientApp } from "./client-app.ts";
@@ -62,7 +62,6 @@ const WALL_ERROR_MS_MAX = 5000;
 /** … and seldom by up to this. */
 const WALL_ERROR_MS_RARE = 7_200_000;
 const RARE = 0.03;
-const READ_LEVELS = ["any", "atLeast", "maxStaleness", "linearizable"] as const;
 const ROLLBACK_SHARE = 0.2;
 
 /** Runs one simulation. */

@@ -2,6 +2,7 @@
  * Looks for an order of what was done to registers. A rollback sets them back, which is nothing that a register does: so
  * between two of them there is a search of its own, which begins with what the rollback left.
  */
+import { stretchesOf } from "../checkers/evidence.ts";
 import { checkLinearizable } from "../checkers/linearizable.ts";
 import type { Timeline, Violation } from "../checkers/operation.ts";
 import type { RegisterOperation } from "../checkers/register-operation.ts";
@@ -15,7 +16,7 @@ export type RegisterOperationAt =
 
 export interface RegistersResult {
   readonly violations: readonly Violation[];
-  /** Searches that were given up. */
+  /** Searches between two rollbacks that were given up. */
   readonly undecided: number;
 }
 
@@ -29,28 +30,22 @@ export function checkRegisters(
   workOf: (id: string) => Work | undefined,
   stepsMax: number,
 ): RegistersResult {
-  const starts = [timeline.earliestEpoch ?? 0, ...(timeline.rollbacks?.keys() ?? [])].sort((a, b) => a - b);
-  const stretches = starts.map(() => new Map<string, RegisterOperation[]>());
+  const stretches = stretchesOf(timeline).map((stretch) => ({ ...stretch, operations: [] as RegisterOperation[] }));
   for (const at of operations) {
     const epoch = "id" in at ? timeline.epochsOf(at.id)[0] : at.epoch;
     // What the history does not hold has never happened: the search need not guess, and who saw it has no order.
     if (epoch === undefined) continue;
-    const stretch = stretches[starts.findLastIndex((start) => start <= epoch)];
-    const { register } = at.operation;
-    const ofRegister = stretch?.get(register);
-    if (ofRegister === undefined) stretch?.set(register, [at.operation]);
-    else ofRegister.push(at.operation);
+    stretches.findLast(({ from }) => from <= epoch)?.operations.push(at.operation);
   }
   const violations: Violation[] = [];
   let undecided = 0;
-  for (const [index, stretch] of stretches.entries()) {
-    const first = valuesAfter(timeline.idsAt(starts[index] as number), workOf);
-    for (const [register, ofRegister] of stretch) {
-      const result = checkLinearizable(ofRegister, { stepsMax, initial: first.get(Number(register)) ?? null });
-      if (result.verdict === "undecided") undecided++;
-      if (result.verdict === "violated")
-        violations.push({ promise: "P1, P2", rule: "registers are not linearizable", text: result.text });
-    }
+  for (const stretch of stretches) {
+    const first = valuesAfter(timeline.idsAt(stretch.from), workOf);
+    const initial = (register: string) => first.get(Number(register)) ?? null;
+    const result = checkLinearizable(stretch.operations, { stepsMax, initial });
+    if (result.verdict === "undecided") undecided++;
+    if (result.verdict === "violated")
+      violations.push({ promise: "P1, P2", rule: "registers are not linearizable", text: result.text });
   }
   return { violations, undecided };
 }

@@ -25,14 +25,14 @@ export function readRegister(reads: Reads, register: number): RegisterReading {
   return { register, value: row?.value ?? null };
 }
 
-/** The same to registers by number; one that holds nothing is not there. */
-export function swapInModel(values: Map<number, string>, { register, expected }: Swap, value: string): void {
-  if (expected === undefined || expected === (values.get(register) ?? null)) values.set(register, value);
-}
-
 /** @returns whether it holds `value` now */
 export function swapRegister(tx: Transaction, { register, expected }: Swap, value: string): boolean {
   if (expected !== undefined && readRegister(tx, register).value !== expected) return false;
   tx.run(`INSERT INTO ${TABLE} VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value`, [register, value]);
   return true;
+}
+
+/** The same to registers by number; one that holds nothing is not there. */
+export function swapInModel(values: Map<number, string>, { register, expected }: Swap, value: string): void {
+  if (expected === undefined || expected === (values.get(register) ?? null)) values.set(register, value);
 }

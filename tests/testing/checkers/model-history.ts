@@ -1,4 +1,5 @@
 import type { Operation, ReadLevel, ReadOperation, Timeline } from "../../../src/testing/checkers/mod.ts";
+import { READ_LEVELS } from "../../../src/testing/checkers/operation.ts";
 
 /** What happened, and what the clients saw of it. */
 export interface ModelHistory {
@@ -34,7 +35,6 @@ interface Begun {
   readonly epochNeeded: number;
 }
 
-const LEVELS: readonly ReadLevel[] = ["any", "atLeast", "maxStaleness", "linearizable"];
 const NODES = ["leader", "near", "far"];
 
 /** A cluster without faults in it, but with lost answers, refusals, lag and rollbacks. */
@@ -66,7 +66,7 @@ export function modelHistory(fraction: () => number, operationCount: number): Mo
   };
   const begin = (client: string): void => {
     const isWrite = fraction() < 0.5;
-    const level = pick(LEVELS);
+    const level = pick(READ_LEVELS);
     const maxStalenessMs = level === "maxStaleness" ? Math.floor(fraction() * 20) : undefined;
     const atLeast = level === "atLeast" ? Math.floor(fraction() * (newest() + 1)) : undefined;
     let epochNeeded = atLeast ?? 0;
